@@ -1,0 +1,383 @@
+//! The strict reader behind [`super::parse`]: one pass, recursion bounded by the depth limit.
+
+use serde_json::map::Entry;
+use serde_json::{Map, Number, Value};
+
+use super::{JsonError, JsonErrorKind, SAFE_INTEGER_MAX, canonical_double};
+
+/// [`SAFE_INTEGER_MAX`] as a double.
+const SAFE_DOUBLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// About the memory of an object's tree node. It has room for eleven members and is split where more come, so it may be
+/// filled by [`NODE_MEMBERS_MIN`] only.
+const NODE_BYTES: usize = 640;
+/// Fewest members of a tree node that is not its object's only one.
+const NODE_MEMBERS_MIN: usize = 5;
+/// About the memory of a member name besides its own bytes: what an allocator takes at least.
+const NAME_BYTES: usize = 32;
+
+/// A fault on its way up: each level it passes adds its name or index, so that success costs nothing.
+struct Fault {
+    kind: JsonErrorKind,
+    offset: usize,
+    /// Innermost first.
+    path: Vec<String>,
+}
+
+impl Fault {
+    fn inside(mut self, segment: &str) -> Self {
+        self.path.push(segment.to_owned());
+        self
+    }
+}
+
+/// Reads the one value that `text` is, which may take about `memory_bytes_max` bytes of memory.
+pub(super) fn parse(
+    text: &[u8],
+    depth_max: usize,
+    memory_bytes_max: usize,
+) -> Result<Value, JsonError> {
+    let mut parser = Parser {
+        text,
+        offset: 0,
+        depth_max,
+        memory_left: memory_bytes_max,
+    };
+    parser
+        .document()
+        .map_err(|fault| JsonError::new(fault.kind, &fault.path, Some((text, fault.offset))))
+}
+
+struct Parser<'a> {
+    text: &'a [u8],
+    offset: usize,
+    depth_max: usize,
+    memory_left: usize,
+}
+
+impl Parser<'_> {
+    fn fault(&self, kind: JsonErrorKind) -> Fault {
+        Fault {
+            kind,
+            offset: self.offset,
+            path: Vec::new(),
+        }
+    }
+
+    /// The fault of finding something else than `expected`, or the end.
+    fn unexpected(&self, expected: &'static str) -> Fault {
+        self.fault(if self.offset < self.text.len() {
+            JsonErrorKind::Syntax { expected }
+        } else {
+            JsonErrorKind::UnexpectedEnd { expected }
+        })
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.offset).copied()
+    }
+
+    fn skip_white_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.offset += 1;
+        }
+    }
+
+    /// Takes `bytes` of memory from what the text may use.
+    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+        match self.memory_left.checked_sub(bytes) {
+            Some(left) => {
+                self.memory_left = left;
+                Ok(())
+            }
+            None => Err(self.fault(JsonErrorKind::TooMuchMemory)),
+        }
+    }
+
+    /// Takes `byte` if it is next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.offset += usize::from(found);
+        found
+    }
+
+    fn document(&mut self) -> Result<Value, Fault> {
+        self.skip_white_space();
+        let value = self.value(0)?;
+        self.skip_white_space();
+        if self.offset == self.text.len() {
+            Ok(value)
+        } else {
+            Err(self.fault(JsonErrorKind::TrailingBytes))
+        }
+    }
+
+    /// The value that starts here, inside `depth` arrays and objects.
+    fn value(&mut self, depth: usize) -> Result<Value, Fault> {
+        self.charge(size_of::<Value>())?;
+        match self.peek() {
+            Some(b'{' | b'[') if depth >= self.depth_max => {
+                Err(self.fault(JsonErrorKind::TooDeep {
+                    depth_max: self.depth_max,
+                }))
+            }
+            Some(b'{') => self.object(depth + 1),
+            Some(b'[') => self.array(depth + 1),
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            Some(b't') => self.word(b"true", Value::Bool(true)),
+            Some(b'f') => self.word(b"false", Value::Bool(false)),
+            Some(b'n') => self.word(b"null", Value::Null),
+            _ => Err(self.unexpected("a value")),
+        }
+    }
+
+    fn word(&mut self, word: &[u8], value: Value) -> Result<Value, Fault> {
+        if !self.text[self.offset..].starts_with(word) {
+            return Err(self.unexpected("a value"));
+        }
+        self.offset += word.len();
+        Ok(value)
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Value, Fault> {
+        self.offset += 1;
+        let mut items = Vec::new();
+        self.skip_white_space();
+        if self.take(b']') {
+            return Ok(Value::Array(items));
+        }
+        loop {
+            self.skip_white_space();
+            items.push(
+                self.value(depth)
+                    .map_err(|fault| fault.inside(&items.len().to_string()))?,
+            );
+            self.skip_white_space();
+            if self.take(b']') {
+                return Ok(Value::Array(items));
+            }
+            if !self.take(b',') {
+                return Err(self.unexpected("`,` or `]`"));
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Value, Fault> {
+        self.offset += 1;
+        let mut members = Map::new();
+        self.skip_white_space();
+        if self.take(b'}') {
+            return Ok(Value::Object(members));
+        }
+        loop {
+            if members.len().is_multiple_of(NODE_MEMBERS_MIN) {
+                self.charge(NODE_BYTES)?;
+            }
+            self.charge(NAME_BYTES)?;
+            self.skip_white_space();
+            self.member(depth, &mut members)?;
+            self.skip_white_space();
+            if self.take(b'}') {
+                return Ok(Value::Object(members));
+            }
+            if !self.take(b',') {
+                return Err(self.unexpected("`,` or `}`"));
+            }
+        }
+    }
+
+    fn member(&mut self, depth: usize, members: &mut Map<String, Value>) -> Result<(), Fault> {
+        if self.peek() != Some(b'"') {
+            return Err(self.unexpected("a member name in quotes"));
+        }
+        let name_offset = self.offset;
+        let name = self.string()?;
+        let entry = match members.entry(name) {
+            Entry::Vacant(entry) => entry,
+            Entry::Occupied(entry) => {
+                let name = entry.key().clone();
+                let kind = JsonErrorKind::DuplicateName(name.clone());
+                return Err(Fault {
+                    kind,
+                    offset: name_offset,
+                    path: vec![name],
+                });
+            }
+        };
+        self.skip_white_space();
+        if !self.take(b':') {
+            return Err(self.unexpected("`:`").inside(entry.key()));
+        }
+        self.skip_white_space();
+        match self.value(depth) {
+            Ok(value) => {
+                entry.insert(value);
+                Ok(())
+            }
+            Err(fault) => Err(fault.inside(entry.key())),
+        }
+    }
+
+    /// The string that starts here. Never allocates more than the text has bytes.
+    fn string(&mut self) -> Result<String, Fault> {
+        self.offset += 1;
+        let mut string = String::new();
+        loop {
+            let run = self.text[self.offset..]
+                .iter()
+                .take_while(|&&b| b != b'"' && b != b'\\' && b >= 0x20)
+                .count();
+            let run_start = self.offset;
+            self.offset += run;
+            // Checked run by run: quote, backslash and control characters never stand inside a UTF-8 sequence.
+            match std::str::from_utf8(&self.text[run_start..self.offset]) {
+                Ok(text) => string.push_str(text),
+                Err(error) => {
+                    self.offset = run_start + error.valid_up_to();
+                    return Err(self.fault(JsonErrorKind::InvalidUtf8));
+                }
+            }
+            match self.peek() {
+                Some(b'"') => {
+                    self.offset += 1;
+                    return Ok(string);
+                }
+                Some(b'\\') => {
+                    let character = self.escape()?;
+                    string.push(character);
+                }
+                Some(_) => return Err(self.fault(JsonErrorKind::ControlCharacter)),
+                None => return Err(self.unexpected("`\"`")),
+            }
+        }
+    }
+
+    /// The character of the escape whose backslash is here.
+    fn escape(&mut self) -> Result<char, Fault> {
+        let start = self.offset;
+        let character = match self.text.get(start + 1) {
+            Some(&byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            Some(_) => return Err(self.fault(JsonErrorKind::BadEscape)),
+            None => {
+                self.offset = self.text.len();
+                return Err(self.unexpected("the rest of the escape"));
+            }
+        };
+        self.offset = start + 2;
+        Ok(character)
+    }
+
+    /// The character of `\uXXXX`, or of a pair of them.
+    fn unicode_escape(&mut self) -> Result<char, Fault> {
+        let first = self.code_unit(self.offset)?;
+        let mut units = [first, 0];
+        let mut used = 1;
+        if (0xd800..0xdc00).contains(&first) && self.text[self.offset + 6..].starts_with(b"\\u") {
+            units[1] = self.code_unit(self.offset + 6)?;
+            used = 2;
+        }
+        match char::decode_utf16(units[..used].iter().copied()).next() {
+            Some(Ok(character)) => {
+                self.offset += 6 * used;
+                Ok(character)
+            }
+            _ => Err(self.fault(JsonErrorKind::LoneSurrogate)),
+        }
+    }
+
+    /// The code unit of the `\uXXXX` at `offset`.
+    fn code_unit(&self, offset: usize) -> Result<u16, Fault> {
+        let digits = self
+            .text
+            .get(offset + 2..offset + 6)
+            .ok_or_else(|| self.fault(JsonErrorKind::BadEscape))?;
+        digits.iter().try_fold(0, |unit, &digit| {
+            let value = char::from(digit)
+                .to_digit(16)
+                .and_then(|value| u16::try_from(value).ok());
+            value
+                .map(|value| unit << 4 | value)
+                .ok_or_else(|| self.fault(JsonErrorKind::BadEscape))
+        })
+    }
+
+    /// Takes one or more digits.
+    fn digits(&mut self) -> Result<(), Fault> {
+        if !self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            return Err(self.unexpected("a digit"));
+        }
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.offset += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<Number, Fault> {
+        let start = self.offset;
+        let negative = self.take(b'-');
+        if self.take(b'0') {
+            if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+                return Err(self.unexpected("no digit after a leading zero"));
+            }
+        } else {
+            self.digits()?;
+        }
+        let integer_end = self.offset;
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digits()?;
+        }
+        let literal =
+            std::str::from_utf8(&self.text[start..self.offset]).expect("a number literal is ASCII");
+        let is_integer = integer_end == self.offset;
+        number_of(literal, is_integer, negative).map_err(|kind| Fault {
+            kind,
+            offset: start,
+            path: Vec::new(),
+        })
+    }
+}
+
+/// The number of a literal that fits the grammar: see the module documentation of [`super`].
+fn number_of(literal: &str, is_integer: bool, negative: bool) -> Result<Number, JsonErrorKind> {
+    if is_integer
+        && let Ok(integer) = literal.parse::<i64>()
+        && integer.unsigned_abs() <= SAFE_INTEGER_MAX
+    {
+        return Ok(Number::from(integer));
+    }
+    let double: f64 = literal.parse().map_err(|_| JsonErrorKind::NumberOverflow)?;
+    let magnitude = double.abs();
+    if magnitude.is_infinite() {
+        return Err(JsonErrorKind::NumberOverflow);
+    }
+    if is_integer {
+        // Exactly the double's digits, or the digits by which RFC 8785 names the double.
+        let digits = literal.strip_prefix('-').unwrap_or(literal);
+        let exact = format!("{magnitude:.0}") == digits;
+        if !exact && canonical_double(magnitude) != digits.as_bytes() {
+            return Err(JsonErrorKind::InexactInteger);
+        }
+    }
+    if magnitude.fract() == 0.0 && magnitude <= SAFE_DOUBLE_MAX {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole number within 2^53"
+        )]
+        let integer = magnitude as i64;
+        return Ok(Number::from(if negative { -integer } else { integer }));
+    }
+    Number::from_f64(double).ok_or(JsonErrorKind::NumberOverflow)
+}

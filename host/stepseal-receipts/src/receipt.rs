@@ -1,0 +1,226 @@
+//! The receipt: the file that proves a task's records (format §4).
+//!
+//! It is an unsigned container and holds no key. Everything believed comes out of a signature or a proof inside it,
+//! and [`crate::verify`] is what takes it out. Reading one here only makes sure that it has the form of a receipt.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::dsse::Envelope;
+use crate::json::{self, JsonError};
+use crate::record::members::{At, MemberError, Members};
+use crate::tree::PROOF_HASHES_MAX;
+
+/// `mediaType` of a receipt.
+pub const MEDIA_TYPE: &str = "application/vnd.stepseal.receipt.v1+json";
+/// Most consistency proofs in one receipt.
+pub const CONSISTENCY_MAX: usize = 64;
+/// Deepest nesting of a receipt.
+const DEPTH_MAX: usize = 16;
+
+const HASH: &str = "the base64 of 32 bytes";
+
+/// How large a receipt may be. A reader takes no more, so a hostile file costs no more than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptLimits {
+    /// Bytes of the file.
+    pub bytes_max: usize,
+    /// Entries of the log in it, and as many approvals.
+    pub entries_max: usize,
+    /// Disclosed blobs in it.
+    pub disclosures_max: usize,
+}
+
+impl Default for ReceiptLimits {
+    fn default() -> Self {
+        Self {
+            bytes_max: 64 * 1024 * 1024,
+            entries_max: 100_000,
+            disclosures_max: 400_000,
+        }
+    }
+}
+
+/// A receipt, as far as it can be read without believing any of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The signed head of the log that the proofs lead to, a C2SP signed note.
+    pub checkpoint: String,
+    /// The task's entries of the log, in the log's order.
+    pub entries: Vec<Entry>,
+    /// Envelopes that approvers signed themselves.
+    pub approvals: Vec<Envelope>,
+    /// Blobs whose digests the records hold: payloads with their prefix and salt.
+    pub disclosures: Vec<Vec<u8>>,
+    /// Proofs that the log grew from earlier sizes.
+    pub consistency: Vec<Consistency>,
+    /// Members this version does not know. Nothing signs them.
+    pub unrecognised: Map<String, Value>,
+}
+
+/// One entry of the log with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its index in the log.
+    pub index: u64,
+    /// The signed record.
+    pub envelope: Envelope,
+    /// RFC 6962 audit path from its leaf to the checkpoint's root.
+    pub proof: Vec<Digest>,
+}
+
+/// A proof that the log of the checkpoint holds the log of another size as it was, or is held by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consistency {
+    /// The other size.
+    pub size: u64,
+    /// RFC 6962 consistency proof between that size and the checkpoint's.
+    pub proof: Vec<Digest>,
+}
+
+/// Why bytes are no receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// Not JSON, or too large.
+    #[error("the receipt is not JSON that can be read: {0}")]
+    Json(#[from] JsonError),
+    /// A member is absent, malformed or unknown.
+    #[error("the receipt's {0}")]
+    Member(#[from] MemberError),
+}
+
+impl ReceiptError {
+    /// Path of the member at fault; empty where it is the whole file.
+    pub fn member(&self) -> &str {
+        match self {
+            Self::Json(error) => &error.pointer,
+            Self::Member(error) => error.member(),
+        }
+    }
+}
+
+impl Receipt {
+    /// Reads a receipt.
+    pub fn parse(bytes: &[u8], limits: &ReceiptLimits) -> Result<Self, ReceiptError> {
+        let json_limits = json::Limits {
+            bytes_max: limits.bytes_max,
+            depth_max: DEPTH_MAX,
+        };
+        let mut members = Members::new(At::root(""), json::parse(bytes, &json_limits)?)?;
+        members.need_parsed("mediaType", MEDIA_TYPE, |text| {
+            (text == MEDIA_TYPE).then_some(())
+        })?;
+        // The kind of record that erases another does not exist yet, so nothing here could vouch for an erased one.
+        members.list("erased", 0, |_| Ok(()))?;
+        Ok(Self {
+            checkpoint: members.need_text("checkpoint")?,
+            entries: members.list("entries", limits.entries_max, entry)?,
+            approvals: members.list("approvals", limits.entries_max, envelope)?,
+            disclosures: members.list("disclosures", limits.disclosures_max, disclosure)?,
+            consistency: members.list("consistency", CONSISTENCY_MAX, consistency)?,
+            unrecognised: members.finish(),
+        })
+    }
+
+    /// The file's text, one that [`Receipt::parse`] reads. Empty lists are left out.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut members = self.unrecognised.clone();
+        members.insert("mediaType".to_owned(), Value::from(MEDIA_TYPE));
+        members.insert("checkpoint".to_owned(), self.checkpoint.as_str().into());
+        let entries = self.entries.iter().map(|entry| {
+            object([
+                ("index", entry.index.to_string().into()),
+                ("envelope", envelope_value(&entry.envelope)),
+                ("proof", hashes_value(&entry.proof)),
+            ])
+        });
+        members.insert("entries".to_owned(), entries.collect());
+        let approvals = self.approvals.iter().map(envelope_value);
+        insert_some(&mut members, "approvals", approvals.collect());
+        let blob = |blob: &Vec<u8>| object([("blob", STANDARD.encode(blob).into())]);
+        let disclosures = self.disclosures.iter().map(blob);
+        insert_some(&mut members, "disclosures", disclosures.collect());
+        let consistency = self.consistency.iter().map(|consistency| {
+            object([
+                ("size", consistency.size.to_string().into()),
+                ("proof", hashes_value(&consistency.proof)),
+            ])
+        });
+        insert_some(&mut members, "consistency", consistency.collect());
+        json::canonical(&Value::Object(members))
+    }
+}
+
+fn insert_some(members: &mut Map<String, Value>, name: &str, items: Vec<Value>) {
+    if !items.is_empty() {
+        members.insert(name.to_owned(), Value::Array(items));
+    }
+}
+
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let members = members.into_iter();
+    Value::Object(
+        members
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
+}
+
+fn envelope_value(envelope: &Envelope) -> Value {
+    serde_json::to_value(envelope).expect("an envelope is strings only")
+}
+
+fn hashes_value(hashes: &[Digest]) -> Value {
+    hashes
+        .iter()
+        .map(|hash| STANDARD.encode(hash.as_bytes()))
+        .collect()
+}
+
+fn entry(members: &mut Members<'_>) -> Result<Entry, MemberError> {
+    let entry = Entry {
+        index: members.need_integer("index")?,
+        envelope: members.need_object("envelope", envelope)?,
+        proof: hashes(members)?,
+    };
+    members.finish_known()?;
+    Ok(entry)
+}
+
+fn envelope(members: &mut Members<'_>) -> Result<Envelope, MemberError> {
+    let envelope = Envelope::read(members)?;
+    members.finish_known()?;
+    Ok(envelope)
+}
+
+fn disclosure(members: &mut Members<'_>) -> Result<Vec<u8>, MemberError> {
+    let blob = members.need_parsed("blob", "base64", |text| STANDARD.decode(text).ok())?;
+    members.finish_known()?;
+    Ok(blob)
+}
+
+fn consistency(members: &mut Members<'_>) -> Result<Consistency, MemberError> {
+    let consistency = Consistency {
+        size: members.need_integer("size")?,
+        proof: hashes(members)?,
+    };
+    members.finish_known()?;
+    Ok(consistency)
+}
+
+fn hashes(members: &mut Members<'_>) -> Result<Vec<Digest>, MemberError> {
+    members.texts("proof", PROOF_HASHES_MAX, HASH, |text| {
+        // 44 characters are 32 bytes; anything else is not worth decoding.
+        let mut bytes = [0; 33];
+        let length = (text.len() == 44)
+            .then(|| STANDARD.decode_slice(text, &mut bytes).ok())
+            .flatten()?;
+        let hash: [u8; 32] = bytes[..length].try_into().ok()?;
+        Some(Digest::from_bytes(hash))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! What an approval is bound to.
+
+use super::encode::Object;
+use crate::digest::Digest;
+
+/// The canonical JSON of exactly what an approval is bound to, and its SHA-256 (format §2, `approvals`).
+///
+/// It holds ids and digests only, no label or summary, so that page, command line and the approver's own tool
+/// compute the same digest from what they show. Changing any of them makes another subject and voids the approval.
+pub fn approval_subject(
+    task: &str,
+    step: &str,
+    attempt: u32,
+    component: &Digest,
+    input: &Digest,
+    grants: &Digest,
+    policies: &Digest,
+) -> (Vec<u8>, Digest) {
+    let preimage = Object::new()
+        .with("task", task)
+        .with("step", step)
+        .with_integer("attempt", u64::from(attempt))
+        .with("component", *component)
+        .with("input", *input)
+        .with("grants", *grants)
+        .with("policies", *policies)
+        .into_canonical();
+    let digest = Digest::of(&preimage);
+    (preimage, digest)
+}

@@ -1,0 +1,325 @@
+//! From a record to its statement, written as canonical JSON (RFC 8785) at once.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::{
+    Approval, ComponentRef, Limits, Outcome, PREDICATE_TYPE, Record, Runtime, STATEMENT_TYPE,
+    StepRef, TaskLink, Verdict,
+};
+use crate::digest::{Digest, hex};
+use crate::json;
+use crate::payload::Commitment;
+
+/// Bytes that most statements fit in.
+const STATEMENT_BYTES_USUAL: usize = 4096;
+
+/// Members that most objects have room for.
+const MEMBERS_USUAL: usize = 8;
+
+/// A value of a statement. It borrows what the record has, since every record is signed on the way of a step: as
+/// [`Value`]s with their own names, strings and maps, writing it took twice as long.
+pub(super) enum Node<'a> {
+    Text(Cow<'a, str>),
+    /// `{"sha256":"<hex>"}`.
+    Digest(Digest),
+    Object(Vec<(&'a str, Node<'a>)>),
+    List(Vec<Node<'a>>),
+    /// What a later version wrote.
+    Unrecognised(&'a Value),
+}
+
+impl<'a> From<&'a str> for Node<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Node<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<Digest> for Node<'_> {
+    fn from(digest: Digest) -> Self {
+        Self::Digest(digest)
+    }
+}
+
+impl Node<'_> {
+    fn write(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => json::write_string(text, out),
+            Self::Digest(digest) => {
+                out.extend_from_slice(b"{\"sha256\":\"");
+                out.extend_from_slice(digest.to_hex().as_bytes());
+                out.extend_from_slice(b"\"}");
+            }
+            Self::Object(members) => {
+                members.sort_unstable_by(|(a, _), (b, _)| json::compare_names(a, b));
+                out.push(b'{');
+                for (number, (name, value)) in members.iter_mut().enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    json::write_string(name, out);
+                    out.push(b':');
+                    value.write(out);
+                }
+                out.push(b'}');
+            }
+            Self::List(items) => {
+                out.push(b'[');
+                for (number, item) in items.iter_mut().enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    item.write(out);
+                }
+                out.push(b']');
+            }
+            Self::Unrecognised(value) => json::write_value(value, out),
+        }
+    }
+}
+
+/// Collects the members of one object, in any order; an absent value adds nothing.
+pub(super) struct Object<'a>(Vec<(&'a str, Node<'a>)>);
+
+impl<'a> Object<'a> {
+    pub(super) fn new() -> Self {
+        Self(Vec::with_capacity(MEMBERS_USUAL))
+    }
+
+    pub(super) fn with(mut self, name: &'a str, value: impl Into<Node<'a>>) -> Self {
+        self.0.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn with_integer(self, name: &'a str, value: u64) -> Self {
+        self.with(name, value.to_string())
+    }
+
+    fn with_some<T, N: Into<Node<'a>>>(
+        self,
+        name: &'a str,
+        value: Option<T>,
+        encode: impl FnOnce(T) -> N,
+    ) -> Self {
+        match value {
+            Some(value) => self.with(name, encode(value)),
+            None => self,
+        }
+    }
+
+    fn with_list<T>(
+        self,
+        name: &'a str,
+        items: &'a [T],
+        encode: impl Fn(&'a T) -> Node<'a>,
+    ) -> Self {
+        if items.is_empty() {
+            return self;
+        }
+        self.with(name, Node::List(items.iter().map(encode).collect()))
+    }
+
+    fn build(self) -> Node<'a> {
+        Node::Object(self.0)
+    }
+
+    /// The object in canonical JSON.
+    pub(super) fn into_canonical(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(STATEMENT_BYTES_USUAL);
+        self.build().write(&mut out);
+        out
+    }
+}
+
+/// The in-toto Statement of a record.
+pub(super) fn statement(record: &Record) -> Vec<u8> {
+    let subject = record.subject().into_iter().map(|(name, digest)| {
+        Object::new()
+            .with("name", name)
+            .with("digest", digest)
+            .build()
+    });
+    Object::new()
+        .with("_type", STATEMENT_TYPE)
+        .with("predicateType", PREDICATE_TYPE)
+        .with("subject", Node::List(subject.collect()))
+        .with("predicate", predicate(record))
+        .into_canonical()
+}
+
+fn predicate(record: &Record) -> Node<'_> {
+    let mut predicate = Object::new()
+        .with("kind", record.kind.as_str())
+        .with("log", record.log.as_str())
+        .with("nonce", hex(&record.nonce))
+        .with_some("task", record.task.as_ref(), task)
+        .with_some("step", record.step.as_ref(), step)
+        .with_some("plan", record.plan, Node::Digest)
+        .with_some("policies", record.policies, Node::Digest)
+        .with_some("component", record.component.as_ref(), component)
+        .with_some("runtime", record.runtime.as_ref(), runtime)
+        .with_some("grants", record.grants, Node::Digest)
+        .with_some("limits", record.limits.as_ref(), limits)
+        .with_some("input", record.input.as_ref(), commitment)
+        .with_some("output", record.output.as_ref(), commitment)
+        .with_list("verdicts", &record.verdicts, verdict)
+        .with_list("approvals", &record.approvals, approval)
+        .with_some("hostcalls", record.hostcalls, |calls| {
+            Object::new()
+                .with_integer("count", calls.count)
+                .with("digest", calls.digest)
+                .build()
+        })
+        .with_some("fuel", record.fuel, |fuel| {
+            pair(("limit", fuel.limit), ("used", fuel.used))
+        })
+        .with_some("memory", record.memory, |memory| {
+            pair(("limit", memory.limit), ("peak", memory.peak))
+        })
+        .with_some("seed", record.seed, |seed| hex(&seed))
+        .with_some("time", record.time, |time| {
+            Object::new()
+                .with("start", time.start.to_string())
+                .with("end", time.end.to_string())
+                .build()
+        })
+        .with_some("outcome", record.outcome.as_ref(), outcome)
+        .with_some("trace", record.trace, |trace| {
+            Object::new()
+                .with("traceId", hex(&trace.trace_id))
+                .with("spanId", hex(&trace.span_id))
+                .build()
+        })
+        .with_some("records", record.records, |records| records.to_string())
+        .with_some("head", record.head, Node::Digest)
+        .build();
+    merge(&mut predicate, &record.unrecognised);
+    predicate
+}
+
+/// Puts the unrecognised members back where they were read.
+fn merge<'a>(known: &mut Node<'a>, unrecognised: &'a Map<String, Value>) {
+    for (name, value) in unrecognised {
+        let inner = match known {
+            Node::Object(members) => {
+                let place = members.iter().position(|(known, _)| known == name);
+                if place.is_none() {
+                    members.push((name, Node::Unrecognised(value)));
+                }
+                place.map(|place| &mut members[place].1)
+            }
+            Node::List(items) => name.parse().ok().and_then(|n: usize| items.get_mut(n)),
+            // What the record says itself is never replaced.
+            _ => None,
+        };
+        if let (Some(inner), Value::Object(rest)) = (inner, value) {
+            merge(inner, rest);
+        }
+    }
+}
+
+fn task(task: &TaskLink) -> Node<'_> {
+    Object::new()
+        .with("id", task.id.as_str())
+        .with_integer("seq", task.seq)
+        .with_some("prev", task.prev, Node::Digest)
+        .build()
+}
+
+fn step(step: &StepRef) -> Node<'_> {
+    Object::new()
+        .with("id", step.id.as_str())
+        .with_integer("index", step.index)
+        .with_integer("attempt", u64::from(step.attempt))
+        .with("type", step.step_type.as_str())
+        .build()
+}
+
+fn component(component: &ComponentRef) -> Node<'_> {
+    Object::new()
+        .with("name", component.name.as_str())
+        .with("version", component.version.as_str())
+        .with("digest", component.digest)
+        .build()
+}
+
+fn runtime(runtime: &Runtime) -> Node<'_> {
+    Object::new()
+        .with("host", runtime.host.as_str())
+        .with("engine", runtime.engine.as_str())
+        .with("config", runtime.config)
+        .build()
+}
+
+fn limits(limits: &Limits) -> Node<'_> {
+    Object::new()
+        .with_integer("fuel", limits.fuel)
+        .with_integer("memory", limits.memory)
+        .with_integer("wallMs", limits.wall_ms)
+        .with_integer("input", limits.input)
+        .with_integer("output", limits.output)
+        .build()
+}
+
+fn commitment(commitment: &Commitment) -> Node<'_> {
+    Object::new()
+        .with("digest", commitment.digest)
+        .with_integer("size", commitment.size)
+        .with("mediaType", commitment.media_type.as_str())
+        .with("commit", commitment.commit.as_str())
+        .build()
+}
+
+fn verdict(verdict: &Verdict) -> Node<'_> {
+    let input = Object::new()
+        .with("digest", verdict.input.digest)
+        .with_integer("size", verdict.input.size)
+        .with("commit", verdict.input.commit.as_str())
+        .build();
+    Object::new()
+        .with("policy", verdict.policy)
+        .with("name", verdict.name.as_str())
+        .with("stage", verdict.stage.as_str())
+        .with("verdict", verdict.verdict.as_str())
+        .with("mode", verdict.mode.as_str())
+        .with_some("code", verdict.code.as_deref(), Node::from)
+        .with_some("reason", verdict.reason.as_deref(), Node::from)
+        .with_some("approvers", verdict.approvers, |n| n.to_string())
+        .with_some("role", verdict.role.as_deref(), Node::from)
+        .with("settings", verdict.settings)
+        .with("input", input)
+        .with_integer("fuel", verdict.fuel)
+        .build()
+}
+
+fn approval(approval: &Approval) -> Node<'_> {
+    Object::new()
+        .with("approver", approval.approver.as_str())
+        .with("decision", approval.decision.as_str())
+        .with_some("role", approval.role.as_deref(), Node::from)
+        .with("subject", approval.subject)
+        .with_some("envelope", approval.envelope, Node::Digest)
+        .build()
+}
+
+fn outcome(outcome: &Outcome) -> Node<'_> {
+    Object::new()
+        .with("status", outcome.status.as_str())
+        .with_some("code", outcome.code.as_deref(), Node::from)
+        .with_some("message", outcome.message.as_deref(), Node::from)
+        .build()
+}
+
+fn pair<'a>(first: (&'a str, u64), second: (&'a str, u64)) -> Node<'a> {
+    Object::new()
+        .with_integer(first.0, first.1)
+        .with_integer(second.0, second.1)
+        .build()
+}

@@ -1,0 +1,322 @@
+//! Offline verification of a receipt (format §5): in order, each check in its own file, each fault with its place.
+//!
+//! In: a receipt, a trust file, and how strict to be. Out: a [`Report`] with a verdict for each question and a sentence
+//! for each fault, never a bare "valid". Nothing is believed but what a signature or a proof gave.
+//!
+//! Deliberately absent: witnesses' cosignatures (`witnessed` is not checked) and running the steps again (`replay` is
+//! not checked here: it needs the sandbox, and whoever ran it sets the verdict).
+
+mod append_only;
+mod approvals;
+mod attempt;
+mod chain;
+mod completeness;
+mod disclosure;
+mod faults;
+mod inclusion;
+mod meaning;
+mod signatures;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::checkpoint::Checkpoint;
+use crate::digest::Digest;
+use crate::receipt::{Receipt, ReceiptLimits};
+use crate::record::Record;
+use crate::trust::TrustFile;
+
+pub use disclosure::disclosable;
+use faults::Faults;
+pub use faults::{FAULTS_MAX, MESSAGE_BYTES_MAX};
+
+/// How strict to be, and what the verifier saw before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Accept the receipt of a task that is not closed, whose tail nothing proves.
+    pub allow_open: bool,
+    /// The last checkpoint of this log that the verifier saw, as a signed note. Where it is given, the receipt must
+    /// prove that its own checkpoint is consistent with it.
+    pub last_seen: Option<String>,
+}
+
+/// A question that verification answers, or the form of the receipt itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// It has the form of a receipt.
+    Receipt,
+    /// The checkpoint, every record and every approver's envelope is signed by a key that is believed there.
+    Signatures,
+    /// The records are one task's, without gap, and tell a story that the state machines allow.
+    Chain,
+    /// Every record is in the log at its index.
+    Inclusion,
+    /// The task is closed and nothing of it is missing.
+    Completeness,
+    /// The log only grew since the verifier last saw it.
+    AppendOnly,
+    /// Others saw the same log.
+    Witnessed,
+    /// Every disclosed blob is one the records speak of.
+    Disclosure,
+    /// The steps give the same again.
+    Replay,
+}
+
+impl Check {
+    /// The name people and programs read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Receipt => "receipt",
+            Self::Signatures => "signatures",
+            Self::Chain => "chain",
+            Self::Inclusion => "inclusion",
+            Self::Completeness => "completeness",
+            Self::AppendOnly => "append-only",
+            Self::Witnessed => "witnessed",
+            Self::Disclosure => "disclosure",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer to one question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Outcome3 {
+    /// Yes.
+    Pass,
+    /// No; a fault says why.
+    Fail,
+    /// Nobody asked, or what it rests on failed already.
+    #[default]
+    NotChecked,
+}
+
+impl Outcome3 {
+    /// The name people and programs read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::NotChecked => "not-checked",
+        }
+    }
+}
+
+impl fmt::Display for Outcome3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answers to all questions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// See [`Check::Signatures`].
+    pub signatures: Outcome3,
+    /// See [`Check::Chain`].
+    pub chain: Outcome3,
+    /// See [`Check::Inclusion`].
+    pub inclusion: Outcome3,
+    /// See [`Check::Completeness`].
+    pub completeness: Outcome3,
+    /// See [`Check::AppendOnly`].
+    pub append_only: Outcome3,
+    /// See [`Check::Witnessed`].
+    pub witnessed: Outcome3,
+    /// See [`Check::Disclosure`].
+    pub disclosure: Outcome3,
+    /// See [`Check::Replay`].
+    pub replay: Outcome3,
+}
+
+impl Verdicts {
+    /// Every question with its answer, in the format's order.
+    pub fn all(&self) -> [(Check, Outcome3); 8] {
+        [
+            (Check::Signatures, self.signatures),
+            (Check::Chain, self.chain),
+            (Check::Inclusion, self.inclusion),
+            (Check::Completeness, self.completeness),
+            (Check::AppendOnly, self.append_only),
+            (Check::Witnessed, self.witnessed),
+            (Check::Disclosure, self.disclosure),
+            (Check::Replay, self.replay),
+        ]
+    }
+}
+
+/// Something that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The question it is a "no" to.
+    pub check: Check,
+    /// Index in the log of the entry it is in; absent where it is in the receipt as a whole.
+    pub index: Option<u64>,
+    /// Path of the member it is in, within the entry's record, the entry, or the receipt.
+    pub member: String,
+    /// A sentence: what was found and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.check)?;
+        if let Some(index) = self.index {
+            write!(f, "entry {index}: ")?;
+        }
+        if !self.member.is_empty() {
+            write!(f, "{}: ", self.member)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// What verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// An answer to each question.
+    pub verdicts: Verdicts,
+    /// Everything that is wrong, in the order of the checks.
+    pub faults: Vec<Fault>,
+    /// The head of the log, where a believed key signed it.
+    pub checkpoint: Option<Checkpoint>,
+    /// The records that are signed by a believed key and proven to be in the log, with their indexes.
+    pub records: Vec<(u64, Record)>,
+    /// Whether the task is not closed: its tail is unproven.
+    pub open: bool,
+    /// Whether an open task was to be accepted.
+    pub allow_open: bool,
+    /// Members of the receipt that this version does not know, [`FAULTS_MAX`] at most. Nothing signs them.
+    pub unrecognised: Vec<String>,
+}
+
+impl Report {
+    /// Whether the receipt may be believed: nothing failed, every record is signed, linked and in the log, and the
+    /// task is closed or may be open.
+    pub fn passed(&self) -> bool {
+        let verdicts = &self.verdicts;
+        let failed = verdicts.all().iter().any(|(_, o)| *o == Outcome3::Fail);
+        let proven = [verdicts.signatures, verdicts.chain, verdicts.inclusion];
+        let complete = verdicts.completeness == Outcome3::Pass || (self.open && self.allow_open);
+        self.faults.is_empty() && !failed && complete && proven.iter().all(|o| *o == Outcome3::Pass)
+    }
+
+    fn new(options: &Options) -> Self {
+        Self {
+            verdicts: Verdicts::default(),
+            faults: Vec::new(),
+            checkpoint: None,
+            records: Vec::new(),
+            open: true,
+            allow_open: options.allow_open,
+            unrecognised: Vec::new(),
+        }
+    }
+}
+
+/// An entry whose signature is believed, so that its bytes may be read.
+struct Signed {
+    index: u64,
+    leaf_hash: Digest,
+    record: Record,
+}
+
+/// Reads and verifies a receipt, taking no more than [`ReceiptLimits::default`] allows.
+pub fn verify_bytes(bytes: &[u8], trust: &TrustFile, options: &Options) -> Report {
+    match Receipt::parse(bytes, &ReceiptLimits::default()) {
+        Ok(receipt) => verify(&receipt, trust, options),
+        Err(error) => {
+            let mut faults = Faults::default();
+            faults.add(Check::Receipt, None, error.member(), &error);
+            let mut report = Report::new(options);
+            report.faults = faults.into_list();
+            report
+        }
+    }
+}
+
+/// Verifies a receipt against the keys of a trust file.
+pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report {
+    let mut faults = Faults::default();
+    let mut report = Report::new(options);
+    let unrecognised = receipt.unrecognised.keys().take(FAULTS_MAX);
+    report.unrecognised = unrecognised.map(|name| faults::cut(name)).collect();
+    report.checkpoint = signatures::open_checkpoint(&receipt.checkpoint, trust, &mut faults);
+
+    let entries: Vec<Option<Signed>> = receipt
+        .entries
+        .iter()
+        .map(|entry| signatures::open_entry(entry, trust, &mut faults))
+        .collect();
+    let records: Vec<&Signed> = entries.iter().flatten().collect();
+    report.open = !records.iter().any(|signed| completeness::closes(signed));
+    approvals::check_envelopes(&receipt.approvals, &records, trust, &mut faults);
+    report.verdicts.signatures = faults.outcome(Check::Signatures, true);
+
+    let included = inclusion::check(receipt, &entries, report.checkpoint.as_ref(), &mut faults);
+    // Around an entry that cannot be believed the others make no chain, and every fault after the first would be noise.
+    let whole = records.len() == receipt.entries.len();
+    let provable = whole && report.checkpoint.is_some() && !receipt.entries.is_empty();
+    report.verdicts.inclusion = faults.outcome(Check::Inclusion, provable);
+
+    if whole {
+        check_task(receipt, trust, options, &records, &mut report, &mut faults);
+    } else {
+        report.verdicts.chain = faults.outcome(Check::Chain, false);
+    }
+
+    append_only::check(
+        receipt,
+        trust,
+        options,
+        report.checkpoint.as_ref(),
+        &mut faults,
+    );
+    let asked = options.last_seen.is_some() && report.checkpoint.is_some();
+    report.verdicts.append_only = faults.outcome(Check::AppendOnly, asked);
+
+    report.records = entries
+        .into_iter()
+        .flatten()
+        .zip(included_of(&included))
+        .filter(|(signed, included)| *included && signed.record.log == trust.origin)
+        .map(|(signed, _)| (signed.index, signed.record))
+        .collect();
+    report.faults = faults.into_list();
+    report
+}
+
+/// Of the entries that are signed, whether each is proven to be in the log.
+fn included_of(included: &[Option<bool>]) -> impl Iterator<Item = bool> {
+    included.iter().flatten().copied()
+}
+
+/// What the records say together: chain, meaning, completeness, disclosure.
+fn check_task(
+    receipt: &Receipt,
+    trust: &TrustFile,
+    options: &Options,
+    records: &[&Signed],
+    report: &mut Report,
+    faults: &mut Faults,
+) {
+    chain::check(records, trust, faults);
+    let linked = !faults.any(Check::Chain);
+    let story = linked.then(|| meaning::check(records, faults));
+    report.verdicts.chain = faults.outcome(Check::Chain, true);
+
+    if let Some(story) = story.filter(|_| report.verdicts.chain == Outcome3::Pass) {
+        completeness::check(receipt, records, &story, options, faults);
+        report.verdicts.completeness = faults.outcome(Check::Completeness, !report.open);
+    }
+    disclosure::check(receipt, records, faults);
+    report.verdicts.disclosure = faults.outcome(Check::Disclosure, !receipt.disclosures.is_empty());
+}
