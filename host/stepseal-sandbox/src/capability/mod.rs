@@ -1,0 +1,95 @@
+//! What a guest can be given, one file each, and the linkers that give it.
+
+pub(crate) mod base;
+pub(crate) mod clocks;
+pub(crate) mod keyvalue;
+pub(crate) mod logging;
+pub(crate) mod random;
+
+use wasmtime::Engine;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::bindings::capabilities::{logging as wasi_logging, store};
+use crate::guest::Guest;
+
+/// Everything a plugin may import.
+pub(crate) fn step_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = policy_linker(engine)?;
+    wasi_logging::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    store::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+/// Everything a policy may import: the base, which touches nothing.
+pub(crate) fn policy_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    base::add_to_linker(&mut linker)?;
+    clocks::add_to_linker(&mut linker)?;
+    random::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Interfaces of [`policy_linker`], all of WASI 0.2.
+const BASE: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
+
+/// Whether `name` is in the base that every guest may import.
+pub(crate) fn is_base(name: &str) -> bool {
+    let Some((interface, version)) = name.split_once('@') else {
+        return false;
+    };
+    version.starts_with("0.2.") && BASE.contains(&interface)
+}
+
+/// Whether `name` is a capability that a plugin may import.
+pub(crate) fn is_capability(name: &str) -> bool {
+    matches!(
+        name,
+        "wasi:logging/logging@0.1.0-draft" | "wasi:keyvalue/store@0.2.0-draft"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_is_offered_in_every_patch_of_wasi_0_2() {
+        assert!(is_base("wasi:cli/environment@0.2.0") && is_base("wasi:cli/environment@0.2.9"));
+        for name in [
+            "wasi:cli/environment",
+            "wasi:cli/environment@0.3.0",
+            "wasi:http/types@0.2.0",
+            "wasi:keyvalue/store@0.2.0-draft",
+        ] {
+            assert!(!is_base(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The state of one running guest: what its store carries from instantiation to the answer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stepseal_receipts::time::Timestamp;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::capability::base;
+use crate::capability::clocks::Clock;
+use crate::capability::keyvalue::KeyValue;
+use crate::capability::logging::Log;
+use crate::capability::random::Random;
+use crate::keyvalue::KeyValueAccess;
+use crate::limits::{HOST_BYTES_PER_FUEL, HOST_CALL_FUEL, Limits, RESOURCES_MAX};
+use crate::meter::Meter;
+
+/// Why the host stopped a guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("the wall limit was reached")]
+    Timeout,
+    #[error("the call was cancelled")]
+    Cancelled,
+    #[error("host calls used up the fuel")]
+    OutOfFuel,
+    #[error("the key-value store could not be read")]
+    BucketsUnavailable,
+    #[error("{0}")]
+    Replay(String),
+}
+
+/// The data of a store.
+pub(crate) struct Guest {
+    pub(crate) meter: Meter,
+    pub(crate) table: ResourceTable,
+    pub(crate) random: Random,
+    pub(crate) keyvalue: KeyValue,
+    pub(crate) shared: Arc<Shared>,
+    /// Why the host stopped it. Kept here because an error's type may be lost on its way through the guest.
+    pub(crate) stop: Option<Stop>,
+    /// Fuel that host calls cost. Kept beside wasmtime's own count because most host calls cannot reach the store: it is
+    /// settled at every tick and at the end. Both counts only rise, so whether they fit the limit does not depend on when
+    /// one looks.
+    owed: u64,
+    /// Made at the first WASI call: most guests make none, and it is the dearest part of this struct.
+    wasi: Option<Box<WasiCtx>>,
+}
+
+/// What streams and timers of the guest share with it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    log: Mutex<Log>,
+}
+
+impl Shared {
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(
+        limits: &Limits,
+        seed: [u8; 32],
+        start: Timestamp,
+        keyvalue: KeyValueAccess,
+    ) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            meter: Meter::new(limits.memory_bytes),
+            table,
+            random: Random::new(seed),
+            keyvalue: KeyValue::new(keyvalue),
+            shared: Arc::new(Shared {
+                clock: Clock::new(start),
+                log: Mutex::default(),
+            }),
+            stop: None,
+            owed: 0,
+            wasi: None,
+        }
+    }
+
+    /// Charges one host call that handles `bytes`.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.owed = self
+            .owed
+            .saturating_add(HOST_CALL_FUEL + bytes as u64 / HOST_BYTES_PER_FUEL);
+    }
+
+    /// Fuel that host calls cost until now.
+    pub(crate) fn owed(&self) -> u64 {
+        self.owed
+            .saturating_add(self.shared.log().printed_bytes() / HOST_BYTES_PER_FUEL)
+    }
+
+    /// Stops the guest: remembers why, and gives the error to trap with.
+    pub(crate) fn stop(&mut self, stop: Stop) -> wasmtime::Error {
+        self.stop = Some(stop.clone());
+        wasmtime::Error::from(stop)
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.charge(0);
+        let ctx = self
+            .wasi
+            .get_or_insert_with(|| Box::new(base::empty_context(&self.shared)));
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Runs WebAssembly components for Stepseal: plugins' steps and policies, under fuel, memory and time limits.
+//!
+//! In scope: loading and checking components, compiling and caching them, running one call in a fresh instance, the
+//! capabilities a guest can be given (one file each under `capability/`), and telling apart every way a call can end.
+//! Out of scope, deliberately: plans, grants as the operator writes them, stores, records and signatures. This crate
+//! is the only one that touches wasmtime.
+//!
+//! Two runs of the same component with the same call give the same output bytes and the same fuel on every machine: clocks
+//! are virtual, randomness is seeded, and what a step learnt from the outside is in its [`Transcript`].
+
+mod artifact;
+mod bindings;
+mod call;
+mod cancel;
+mod capability;
+mod component;
+mod config;
+mod descriptor;
+mod error;
+mod guest;
+mod keyvalue;
+mod limits;
+mod meter;
+mod pool;
+mod run;
+mod sandbox;
+mod settings;
+mod text;
+mod ticker;
+mod transcript;
+
+#[cfg(test)]
+mod tests;
+
+pub use call::{
+    Approval, Invocation, LogLevel, LogLine, Outcome, PolicyCall, PolicyRun, Reason, StepCall,
+    StepRun, Verdict,
+};
+pub use cancel::Cancel;
+pub use component::{PolicyComponent, StepComponent};
+pub use descriptor::{
+    Descriptor, Inspection, PluginDescriptor, PolicyDescriptor, Stage, StepType, is_pure,
+};
+pub use error::{LoadError, SandboxError};
+pub use keyvalue::{
+    BoxFuture, BucketError, BucketSource, KeyPage, KeyValueAccess, KeyValueChanges, Listed, Live,
+    MemoryBuckets, Read, Versioned, Write,
+};
+pub use limits::Limits;
+pub use sandbox::Sandbox;
+pub use settings::{CacheSettings, PoolSettings, RuntimeInfo, Settings};
+pub use transcript::{Call, Transcript, TranscriptError};

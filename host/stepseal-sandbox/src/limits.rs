@@ -1,0 +1,97 @@
+//! What one call may use, and what the host spends on a guest at most.
+
+use std::time::Duration;
+
+/// What one call may use. The operator may change each of them; the defaults are the constants here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Units of wasmtime fuel: about one a WebAssembly instruction, plus what host calls cost
+    /// ([`HOST_CALL_FUEL`], [`HOST_BYTES_PER_FUEL`]).
+    pub fuel: u64,
+    /// Bytes of all memories and tables of the instance together.
+    pub memory_bytes: u64,
+    /// Wall time of the host, from instantiation to the answer. Not the guest's clock, which is virtual.
+    pub wall: Duration,
+    /// Bytes of the input as canonical JSON.
+    pub input_bytes: u64,
+    /// Bytes of the output, both as the guest wrote it and as canonical JSON.
+    pub output_bytes: u64,
+}
+
+impl Limits {
+    /// What a step may use unless the operator says otherwise.
+    pub const STEP: Self = Self {
+        fuel: 500_000_000,
+        memory_bytes: 64 << 20,
+        wall: Duration::from_secs(10),
+        input_bytes: 1 << 20,
+        output_bytes: 1 << 20,
+    };
+
+    /// What a policy may use unless the operator says otherwise; `describe` runs under it too, with more wall time.
+    pub const POLICY: Self = Self {
+        fuel: 20_000_000,
+        memory_bytes: 16 << 20,
+        wall: Duration::from_millis(250),
+        input_bytes: 4 << 20,
+        output_bytes: 64 << 10,
+    };
+}
+
+/// Fuel one host call costs, so that a loop of host calls ends like a loop of instructions. Wasmtime charges next to nothing
+/// for them; a host call takes the host about as long as this many instructions.
+pub(crate) const HOST_CALL_FUEL: u64 = 500;
+
+/// Bytes a host call may handle for one unit of fuel.
+pub(crate) const HOST_BYTES_PER_FUEL: u64 = 4;
+
+/// Bytes that may be lifted out of a guest in one host call or one answer (wasmtime's "hostcall fuel"). Bounds what the host
+/// allocates before it can look at what it got.
+pub(crate) const HOST_CALL_BYTES_MAX: usize = 16 << 20;
+
+/// Resources (streams, pollables, buckets) a guest may hold at a time.
+pub(crate) const RESOURCES_MAX: usize = 1_024;
+
+/// Bytes one table entry counts as: a function reference in the pool is a pointer, and a table of pointers is touched
+/// with its neighbours.
+pub(crate) const TABLE_ENTRY_BYTES: u64 = 16;
+
+/// Instances of core modules, memories and tables in one store. A component from a language toolchain has under twenty.
+pub(crate) const CORE_INSTANCES_MAX: usize = 64;
+
+/// Lines a call may log; further lines are counted and dropped.
+pub(crate) const LOG_LINES_MAX: usize = 1_000;
+
+/// Bytes of all log lines of a call, contexts included; what does not fit is counted and dropped.
+pub(crate) const LOG_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of one log line's context.
+pub(crate) const LOG_CONTEXT_BYTES_MAX: usize = 256;
+
+/// Bytes of one log line's message; the rest of a longer one is cut off.
+pub(crate) const LOG_MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of randomness one call of `get-random-bytes` may ask for.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes of a text a guest gives for people (failure, reason, trap): it goes into a signed record.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a key in a bucket.
+pub(crate) const KEY_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a value in a bucket.
+pub(crate) const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of all keys and values a step wrote and of all it was answered, as its transcript holds them (values in base64), until
+/// its record is committed.
+pub(crate) const KEYVALUE_BYTES_MAX: usize = 16 << 20;
+
+/// Key-value calls a step may make.
+pub(crate) const KEYVALUE_CALLS_MAX: usize = 10_000;
+
+/// Keys in one page of `list-keys`.
+pub(crate) const KEY_PAGE_MAX: u32 = 1_000;
+
+/// Buckets a step may be granted, and the bytes of a bucket's name.
+pub(crate) const BUCKET_NAME_BYTES_MAX: usize = 256;

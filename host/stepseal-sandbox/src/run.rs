@@ -1,0 +1,502 @@
+//! Running one call, and telling apart how it ended.
+
+use std::future::Future;
+use std::time::Duration;
+
+use stepseal_receipts::json;
+use stepseal_receipts::time::Timestamp;
+use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::bindings::{policy, step};
+use crate::call::{Approval, Outcome, PolicyCall, PolicyRun, Reason, StepCall, StepRun, Verdict};
+use crate::cancel::Cancel;
+use crate::component::{PolicyComponent, StepComponent};
+use crate::descriptor::{self, Descriptor, Stage, is_name};
+use crate::error::LoadError;
+use crate::guest::{Guest, Stop};
+use crate::keyvalue::{KeyValueAccess, KeyValueChanges};
+use crate::limits::Limits;
+use crate::pool::Pool;
+use crate::text::message;
+use crate::transcript::Transcript;
+
+/// Most approvers a policy may ask for.
+const APPROVERS_MAX: u32 = 16;
+
+/// Bytes of a role's name.
+const ROLE_BYTES_MAX: usize = 64;
+
+/// How much longer than the guest's own deadline the runtime's timer waits. The guest's is looked at first, because it ends the
+/// call from within; the timer is for guests that are parked in a host call, where no guest code looks at anything.
+const PARKED_GRACE: Duration = Duration::from_millis(20);
+
+/// How a call ended, when it gave no answer.
+enum Ended {
+    /// While its component was instantiated.
+    Starting(wasmtime::Error),
+    /// While it ran, or at the border to it.
+    Running(wasmtime::Error),
+    Timeout,
+    Cancelled,
+}
+
+/// What a call cost.
+struct Cost {
+    fuel_used: u64,
+    memory_peak_bytes: u64,
+    /// It used more than it may, whatever it answered.
+    out_of_fuel: bool,
+}
+
+/// Waits for a call, until time is up or it is cancelled. Dropping the future is safe: wasmtime unwinds the guest.
+async fn guard<T>(
+    call: impl Future<Output = Result<T, Ended>>,
+    wall: Duration,
+    cancel: &Cancel,
+) -> Result<T, Ended> {
+    tokio::select! {
+        biased;
+        ended = tokio::time::timeout(wall.saturating_add(PARKED_GRACE), call) => ended.unwrap_or(Err(Ended::Timeout)),
+        () = cancel.cancelled() => Err(Ended::Cancelled),
+    }
+}
+
+fn cost(store: &Store<Guest>, limits: &Limits) -> Cost {
+    let guest = store.data();
+    let left = store.get_fuel().unwrap_or(0);
+    let used = limits
+        .fuel
+        .saturating_sub(left)
+        .saturating_add(guest.owed());
+    Cost {
+        fuel_used: used.min(limits.fuel),
+        memory_peak_bytes: guest.meter.peak(),
+        out_of_fuel: used > limits.fuel,
+    }
+}
+
+/// Runs one attempt of a step.
+pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall) -> StepRun {
+    let StepCall {
+        invocation,
+        limits,
+        seed,
+        start,
+        keyvalue,
+        cancel,
+    } = call;
+    if invocation.input.len() as u64 > limits.input_bytes {
+        let (bytes, bytes_max) = (invocation.input.len(), limits.input_bytes);
+        return nothing(Outcome::InvalidInput(format!(
+            "the input has {bytes} bytes, the limit is {bytes_max}"
+        )));
+    }
+    let admitted = tokio::select! {
+        biased;
+        place = pool.admit() => place,
+        () = cancel.cancelled() => return nothing(Outcome::Cancelled),
+    };
+    let Some(_place) = admitted else {
+        return nothing(Outcome::Busy(
+            "no place to run became free in time".to_owned(),
+        ));
+    };
+    if cancel.is_cancelled() {
+        return nothing(Outcome::Cancelled);
+    }
+    let mut store = match pool.store(Guest::new(&limits, seed, start, keyvalue), &limits, &cancel) {
+        Ok(store) => store,
+        Err(error) => {
+            return nothing(Outcome::Busy(message(format!(
+                "the host has no memory to run it: {error}"
+            ))));
+        }
+    };
+    let invocation = step::Invocation {
+        task_id: invocation.task_id,
+        step_id: invocation.step_id,
+        attempt: invocation.attempt,
+        step_type: invocation.step_type,
+        input: invocation.input,
+        idempotency_key: invocation.idempotency_key,
+    };
+    let running = async {
+        let instance = component
+            .0
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(Ended::Starting)?;
+        let exports = instance.stepseal_plugin_step();
+        exports
+            .call_run(&mut store, &invocation)
+            .await
+            .map_err(Ended::Running)
+    };
+    let ended = guard(running, limits.wall, &cancel).await;
+    let cost = cost(&store, &limits);
+    let guest = store.data_mut();
+    guest.shared.log().finish();
+    let outcome = match ended {
+        _ if cost.out_of_fuel => Outcome::OutOfFuel,
+        Ok(answer) => step_answer(guest, answer, &limits),
+        Err(ended) => failure(guest, ended),
+    };
+    step_run(guest, outcome, &cost, limits.fuel)
+}
+
+/// Gathers what is left of a guest.
+fn step_run(guest: &mut Guest, outcome: Outcome, cost: &Cost, fuel: u64) -> StepRun {
+    let (transcript, changes) = guest.keyvalue.take(matches!(outcome, Outcome::Ok { .. }));
+    let (logs, logs_dropped) = guest.shared.log().take();
+    StepRun {
+        // Where exactly the guest was stopped depends on when the host looked; the limit does not.
+        fuel_used: if outcome == Outcome::OutOfFuel {
+            fuel
+        } else {
+            cost.fuel_used
+        },
+        outcome,
+        memory_peak_bytes: cost.memory_peak_bytes,
+        virtual_elapsed: guest.shared.clock.elapsed(),
+        logs,
+        logs_dropped,
+        transcript,
+        changes,
+    }
+}
+
+/// A run in which no guest ran.
+fn nothing(outcome: Outcome) -> StepRun {
+    StepRun {
+        outcome,
+        fuel_used: 0,
+        memory_peak_bytes: 0,
+        virtual_elapsed: Duration::ZERO,
+        logs: Vec::new(),
+        logs_dropped: 0,
+        transcript: Transcript::default(),
+        changes: KeyValueChanges::default(),
+    }
+}
+
+/// What a step's own answer means.
+fn step_answer(guest: &Guest, answer: Result<String, step::Failure>, limits: &Limits) -> Outcome {
+    let left = guest.keyvalue.calls_left();
+    if left > 0 {
+        return Outcome::Trap(format!(
+            "replay: {left} host calls of the recorded run were not made"
+        ));
+    }
+    match answer {
+        Ok(output) => match output_json(&output, limits) {
+            Ok(output) => Outcome::Ok { output },
+            Err(text) => Outcome::BadOutput(message(text)),
+        },
+        Err(step::Failure::InvalidInput(text)) => Outcome::InvalidInput(message(text)),
+        Err(step::Failure::Failed(text)) => Outcome::Failed(message(text)),
+        Err(step::Failure::Unavailable(text)) => Outcome::Unavailable(message(text)),
+    }
+}
+
+/// The output as canonical JSON.
+fn output_json(output: &str, limits: &Limits) -> Result<Vec<u8>, String> {
+    let too_large = |bytes: usize| {
+        (bytes as u64 > limits.output_bytes).then(|| {
+            format!(
+                "the output has {bytes} bytes, the limit is {}",
+                limits.output_bytes
+            )
+        })
+    };
+    if let Some(text) = too_large(output.len()) {
+        return Err(text);
+    }
+    let json_limits = json::Limits {
+        bytes_max: output.len(),
+        depth_max: json::PAYLOAD_DEPTH_MAX,
+    };
+    let value = json::parse(output.as_bytes(), &json_limits)
+        .map_err(|error| format!("the output is not JSON that can be recorded: {error}"))?;
+    let canonical = json::canonical(&value);
+    // Canonical numbers may be longer than what the guest wrote.
+    too_large(canonical.len()).map_or(Ok(canonical), Err)
+}
+
+/// Tells apart how a guest ended without an answer.
+fn failure(guest: &Guest, ended: Ended) -> Outcome {
+    let (error, running) = match ended {
+        Ended::Timeout => return Outcome::Timeout,
+        Ended::Cancelled => return Outcome::Cancelled,
+        Ended::Starting(error) => (error, false),
+        Ended::Running(error) => (error, true),
+    };
+    match &guest.stop {
+        Some(Stop::Timeout) => return Outcome::Timeout,
+        Some(Stop::Cancelled) => return Outcome::Cancelled,
+        Some(Stop::OutOfFuel) => return Outcome::OutOfFuel,
+        Some(stop @ Stop::BucketsUnavailable) => return Outcome::Unavailable(stop.to_string()),
+        Some(Stop::Replay(text)) => return Outcome::Trap(message(text.clone())),
+        None => {}
+    }
+    let trap = error.downcast_ref::<Trap>().copied();
+    match trap {
+        Some(Trap::OutOfFuel) => return Outcome::OutOfFuel,
+        Some(Trap::Interrupt) => return Outcome::Timeout,
+        _ => {}
+    }
+    // A guest that cannot allocate mostly panics; or its allocator answers nonsense to the host, which is no trap; or its
+    // memory did not even begin to fit. A guest that copes and later divides by zero did not fail for lack of memory.
+    if let Some(refusal) = guest.meter.refusal()
+        && matches!(trap, None | Some(Trap::UnreachableCodeReached))
+    {
+        return Outcome::OutOfMemory(message(refusal.to_owned()));
+    }
+    let text = match (trap, error.downcast_ref::<I32Exit>()) {
+        (Some(trap), _) => trap.to_string(),
+        (None, Some(exit)) => format!("the guest ended itself with exit code {}", exit.0),
+        (None, None) => error.root_cause().to_string(),
+    };
+    // What has no backtrace happened outside of the guest's code: when the host took the answer, unless it was when it gave the
+    // arguments, for which it calls the guest's `realloc`.
+    let taking = running && trap.is_none() && error.downcast_ref::<WasmBacktrace>().is_none();
+    if taking && !text.contains("realloc") {
+        return Outcome::BadOutput(message(format!(
+            "the output cannot be taken from the guest: {text}"
+        )));
+    }
+    let last_line = guest.shared.log().last_line().map(str::to_owned);
+    Outcome::Trap(message(match last_line {
+        Some(line) => format!("{text}; last log line: {line}"),
+        None => text,
+    }))
+}
+
+/// A failure as one sentence, for callers that have no use for an outcome.
+fn sentence(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::OutOfFuel => "it ran out of fuel".to_owned(),
+        Outcome::Timeout => "it ran out of time".to_owned(),
+        Outcome::Cancelled => "it was cancelled".to_owned(),
+        Outcome::OutOfMemory(text) => format!("it ran out of memory: {text}"),
+        Outcome::Trap(text) => format!("it trapped: {text}"),
+        other => other.message().unwrap_or_default(),
+    }
+}
+
+/// Asks a policy.
+pub(crate) async fn policy(
+    pool: &Pool,
+    component: &PolicyComponent,
+    call: PolicyCall,
+) -> PolicyRun {
+    let limits = call.limits;
+    let cannot = |text: &str, busy| PolicyRun {
+        verdict: Err(text.to_owned()),
+        busy,
+        fuel_used: 0,
+        memory_peak_bytes: 0,
+    };
+    if call.input.len() as u64 > limits.input_bytes
+        || call.settings.len() as u64 > limits.input_bytes
+    {
+        return cannot(
+            "its input or settings are larger than the limit for policies",
+            false,
+        );
+    }
+    let Some(_place) = pool.admit().await else {
+        return cannot("the host had no place to run it in time", true);
+    };
+    let cancel = Cancel::new();
+    let guest = Guest::new(&limits, call.seed, call.start, KeyValueAccess::None);
+    let Ok(mut store) = pool.store(guest, &limits, &cancel) else {
+        return cannot("the host has no memory to run it", true);
+    };
+    let stage = match call.stage {
+        Stage::Plan => policy::Stage::Plan,
+        Stage::BeforeStep => policy::Stage::BeforeStep,
+        Stage::AfterStep => policy::Stage::AfterStep,
+    };
+    let running = async {
+        let instance = component
+            .0
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(Ended::Starting)?;
+        let exports = instance.stepseal_plugin_policy();
+        exports
+            .call_evaluate(&mut store, stage, &call.settings, &call.input)
+            .await
+            .map_err(Ended::Running)
+    };
+    let ended = guard(running, limits.wall, &cancel).await;
+    let cost = cost(&store, &limits);
+    let guest = store.data_mut();
+    guest.shared.log().finish();
+    let answer = match ended {
+        _ if cost.out_of_fuel => Err(Outcome::OutOfFuel),
+        Ok(answer) => Ok(answer),
+        Err(ended) => Err(failure(guest, ended)),
+    };
+    let verdict = match &answer {
+        Err(outcome) => Err(sentence(outcome)),
+        Ok(Ok(verdict)) => check_verdict(verdict.clone()),
+        Ok(Err(text)) => Err(text.clone()),
+    };
+    PolicyRun {
+        verdict: verdict.map_err(message),
+        busy: false,
+        // As for steps: where exactly it was stopped depends on when the host looked.
+        fuel_used: match answer {
+            Err(Outcome::OutOfFuel) => limits.fuel,
+            _ => cost.fuel_used,
+        },
+        memory_peak_bytes: cost.memory_peak_bytes,
+    }
+}
+
+/// A verdict goes into records and to approvers, so what it holds is checked first.
+fn check_verdict(verdict: policy::Verdict) -> Result<Verdict, String> {
+    let check_reason = |reason: policy::Reason| {
+        if !is_name(&reason.code) {
+            return Err(
+                "its reason's code is not `[a-z][a-z0-9-]*` with at most 64 characters".to_owned(),
+            );
+        }
+        Ok(Reason {
+            code: reason.code,
+            message: message(reason.message),
+        })
+    };
+    match verdict {
+        policy::Verdict::NotApplicable => Ok(Verdict::NotApplicable),
+        policy::Verdict::Allow => Ok(Verdict::Allow),
+        policy::Verdict::Deny(reason) => Ok(Verdict::Deny(check_reason(reason)?)),
+        policy::Verdict::NeedsApproval(approval) => {
+            if !(1..=APPROVERS_MAX).contains(&approval.approvers) {
+                return Err(format!(
+                    "it asks for {} approvers; 1 to {APPROVERS_MAX} are allowed",
+                    approval.approvers
+                ));
+            }
+            if approval
+                .role
+                .as_ref()
+                .is_some_and(|role| role.is_empty() || role.len() > ROLE_BYTES_MAX)
+            {
+                return Err(format!(
+                    "the role it asks for does not have 1 to {ROLE_BYTES_MAX} bytes"
+                ));
+            }
+            let reason = check_reason(approval.reason)?;
+            Ok(Verdict::NeedsApproval(Approval {
+                reason,
+                role: approval.role,
+                approvers: approval.approvers,
+            }))
+        }
+    }
+}
+
+/// What `describe` may use: what a policy may, but for the wall limit. Fuel decides, since it is the same on every machine; a
+/// busy host must not refuse an upload that an idle one takes.
+const DESCRIBE: Limits = Limits {
+    wall: Duration::from_secs(5),
+    ..Limits::POLICY
+};
+
+/// What the randomness of `describe` starts from.
+const DESCRIBE_SEED: [u8; 32] = [0; 32];
+
+/// What `describe` gets to run in: nothing is granted, and the clock stands at the epoch.
+fn describe_guest() -> Result<Guest, LoadError> {
+    let start =
+        Timestamp::from_unix_ms(0).map_err(|error| LoadError::Describe(error.to_string()))?;
+    Ok(Guest::new(
+        &DESCRIBE,
+        DESCRIBE_SEED,
+        start,
+        KeyValueAccess::None,
+    ))
+}
+
+/// What a call of `describe` came to.
+fn described<T>(store: &mut Store<Guest>, ended: Result<T, Ended>) -> Result<T, LoadError> {
+    let cost = cost(store, &DESCRIBE);
+    let guest = store.data_mut();
+    guest.shared.log().finish();
+    match ended {
+        _ if cost.out_of_fuel => Err(LoadError::Describe(sentence(&Outcome::OutOfFuel))),
+        Ok(said) => Ok(said),
+        Err(ended) => Err(LoadError::Describe(sentence(&failure(guest, ended)))),
+    }
+}
+
+const NO_PLACE: &str = "the host had no place to run it in time; try again";
+
+/// Asks a plugin what it is.
+pub(crate) async fn describe_step(
+    pool: &Pool,
+    component: &StepComponent,
+) -> Result<Descriptor, LoadError> {
+    let place = pool.admit().await;
+    let _place = place.ok_or_else(|| LoadError::Describe(NO_PLACE.to_owned()))?;
+    let cancel = Cancel::new();
+    let host = |error: wasmtime::Error| LoadError::Describe(format!("{error:#}"));
+    let mut store = pool
+        .store(describe_guest()?, &DESCRIBE, &cancel)
+        .map_err(host)?;
+    let running = async {
+        let instance = component
+            .0
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(Ended::Starting)?;
+        instance
+            .stepseal_plugin_step()
+            .call_describe(&mut store)
+            .await
+            .map_err(Ended::Running)
+    };
+    let ended = guard(running, DESCRIBE.wall, &cancel).await;
+    let said = described(&mut store, ended)?;
+    descriptor::plugin(said)
+        .map(Descriptor::Plugin)
+        .map_err(LoadError::BadDescriptor)
+}
+
+/// Asks a policy what it is.
+pub(crate) async fn describe_policy(
+    pool: &Pool,
+    component: &PolicyComponent,
+) -> Result<Descriptor, LoadError> {
+    let place = pool.admit().await;
+    let _place = place.ok_or_else(|| LoadError::Describe(NO_PLACE.to_owned()))?;
+    let cancel = Cancel::new();
+    let host = |error: wasmtime::Error| LoadError::Describe(format!("{error:#}"));
+    let mut store = pool
+        .store(describe_guest()?, &DESCRIBE, &cancel)
+        .map_err(host)?;
+    let running = async {
+        let instance = component
+            .0
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(Ended::Starting)?;
+        instance
+            .stepseal_plugin_policy()
+            .call_describe(&mut store)
+            .await
+            .map_err(Ended::Running)
+    };
+    let ended = guard(running, DESCRIBE.wall, &cancel).await;
+    let said = described(&mut store, ended)?;
+    descriptor::policy(said)
+        .map(Descriptor::Policy)
+        .map_err(LoadError::BadDescriptor)
+}

@@ -1,0 +1,346 @@
+//! The sandbox: two engines, their pools, and the components that are ready to run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stepseal_receipts::digest::Digest;
+use tokio::sync::Semaphore;
+
+use crate::artifact::{Artifact, Cache};
+use crate::call::{PolicyCall, PolicyRun, StepCall, StepRun};
+use crate::capability::{policy_linker, step_linker};
+use crate::component::{
+    Kind, PolicyComponent, StepComponent, check_preamble, link_policy, link_step,
+};
+use crate::config;
+use crate::descriptor::Inspection;
+use crate::error::{LoadError, SandboxError};
+use crate::pool::Pool;
+use crate::run;
+use crate::settings::{RuntimeInfo, Settings};
+use crate::ticker;
+
+/// Compilations at a time. One: compiling is the cheapest attack on a host, and takes all of a core and much memory.
+const COMPILATIONS_MAX: usize = 1;
+
+/// Bytes of machine code kept ready in memory, together: components are bounded by number, and a few of the largest would
+/// take as much as hundreds of ordinary ones.
+const CODE_BYTES_READY_MAX: usize = 1 << 30;
+
+/// Runs components. Clones share everything. Needs a Tokio runtime with its timer enabled.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    steps: Pool,
+    policies: Pool,
+    cache: Option<Cache>,
+    compile_bytes_max: usize,
+    compilations: Arc<Semaphore>,
+    ready: Mutex<ReadyComponents>,
+    runtime: RuntimeInfo,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("runtime", &self.0.runtime)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Sets up engines, pools and the thread that stops overlong calls.
+    pub fn new(settings: Settings) -> Result<Self, SandboxError> {
+        let engine_error = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
+        let engines = config::engines(&settings)?;
+        let ticks =
+            ticker::start([&engines.steps, &engines.policies]).map_err(SandboxError::Ticker)?;
+        let linker = step_linker(&engines.steps).map_err(engine_error)?;
+        let steps = Pool::new(engines.steps, linker, &settings.steps, ticks.clone());
+        let linker = policy_linker(&engines.policies).map_err(engine_error)?;
+        let policies = Pool::new(engines.policies, linker, &settings.policies, ticks);
+        let cache = settings
+            .cache
+            .map(|cache| Cache::new(cache, &steps.engine))
+            .transpose()?;
+        Ok(Self(Arc::new(Inner {
+            steps,
+            policies,
+            cache,
+            compile_bytes_max: settings.compile_bytes_max,
+            compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            ready: Mutex::new(ReadyComponents::new(settings.components_ready_max)),
+            runtime: RuntimeInfo {
+                engine: config::ENGINE.to_owned(),
+                config: config::digest(),
+                allocator: engines.allocator,
+            },
+        })))
+    }
+
+    /// What records say of the runtime.
+    pub fn runtime(&self) -> &RuntimeInfo {
+        &self.0.runtime
+    }
+
+    /// Checks an upload and asks it what it is: that it is a component this host can run, what it imports, that its exports have
+    /// the types of the contract, and its descriptor, read under the limits of a policy. Touches no network and no files (but
+    /// the cache of compiled components).
+    pub async fn inspect(&self, bytes: Arc<[u8]>) -> Result<Inspection, LoadError> {
+        self.0.check_size(bytes.len())?;
+        check_preamble(&bytes)?;
+        // Not on the runtime's own threads: a large component takes as long as many requests.
+        let hashed = Arc::clone(&bytes);
+        let digest = blocking(move || Ok(Digest::of(&hashed))).await?;
+        let ready = self.load(digest, move || Ok(bytes.to_vec())).await?;
+        let (imports, descriptor) = match &ready {
+            Ready::Step(step) => (
+                step.imports(),
+                run::describe_step(&self.0.steps, step).await?,
+            ),
+            Ready::Policy(policy) => (
+                policy.imports(),
+                run::describe_policy(&self.0.policies, policy).await?,
+            ),
+        };
+        Ok(Inspection {
+            digest,
+            imports: imports.to_vec(),
+            descriptor,
+        })
+    }
+
+    /// A plugin, ready to run: from memory, from the cache of compiled components, or compiled. `bytes` is called only when needed,
+    /// on a thread that may block.
+    pub async fn step(
+        &self,
+        digest: Digest,
+        bytes: impl FnOnce() -> std::io::Result<Vec<u8>> + Send + 'static,
+    ) -> Result<StepComponent, LoadError> {
+        match self.load(digest, bytes).await? {
+            Ready::Step(step) => Ok(step),
+            Ready::Policy(_) => Err(LoadError::WrongKind {
+                found: "policy",
+                wanted: "plugin",
+            }),
+        }
+    }
+
+    /// A policy, ready to judge; see [`Sandbox::step`].
+    pub async fn policy(
+        &self,
+        digest: Digest,
+        bytes: impl FnOnce() -> std::io::Result<Vec<u8>> + Send + 'static,
+    ) -> Result<PolicyComponent, LoadError> {
+        match self.load(digest, bytes).await? {
+            Ready::Policy(policy) => Ok(policy),
+            Ready::Step(_) => Err(LoadError::WrongKind {
+                found: "plugin",
+                wanted: "policy",
+            }),
+        }
+    }
+
+    /// Runs one attempt of a step in a fresh instance. Every way it can end is an [`Outcome`](crate::Outcome).
+    pub async fn run(&self, component: &StepComponent, call: StepCall) -> StepRun {
+        run::step(&self.0.steps, component, call).await
+    }
+
+    /// Asks a policy in a fresh instance.
+    pub async fn evaluate(&self, component: &PolicyComponent, call: PolicyCall) -> PolicyRun {
+        run::policy(&self.0.policies, component, call).await
+    }
+
+    async fn load(
+        &self,
+        digest: Digest,
+        bytes: impl FnOnce() -> std::io::Result<Vec<u8>> + Send + 'static,
+    ) -> Result<Ready, LoadError> {
+        if let Some(ready) = self.0.ready().get(&digest) {
+            return Ok(ready);
+        }
+        if self.0.cache.is_some() {
+            let inner = Arc::clone(&self.0);
+            if let Some(ready) = blocking(move || inner.read_compiled(&digest)).await? {
+                return Ok(ready);
+            }
+        }
+        // Never closed, so that there is always a permit to be had.
+        let compiling = Arc::clone(&self.0.compilations).acquire_owned().await.ok();
+        // Whoever waited here may have waited for the same component.
+        if let Some(ready) = self.0.ready().get(&digest) {
+            return Ok(ready);
+        }
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            // Held by the thread that compiles: a caller that goes away must not make room for one more.
+            let _compiling = compiling;
+            inner.compile(digest, bytes)
+        })
+        .await
+    }
+}
+
+/// Runs what blocks on a thread for it. A panic of the compiler is the component's fault, not the host's end.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(LoadError::Compile(
+            "the compiler gave up on it (it panicked)".to_owned(),
+        ))
+    })
+}
+
+impl Inner {
+    fn ready(&self) -> std::sync::MutexGuard<'_, ReadyComponents> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), LoadError> {
+        let bytes_max = self.compile_bytes_max;
+        if bytes > bytes_max {
+            Err(LoadError::TooLarge { bytes, bytes_max })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn read_compiled(&self, digest: &Digest) -> Result<Option<Ready>, LoadError> {
+        let Some(artifact) = self.cache.as_ref().and_then(|cache| cache.get(digest)) else {
+            return Ok(None);
+        };
+        match self.link(*digest, &artifact) {
+            Ok(ready) => Ok(Some(ready)),
+            // Compiled for something else than this process, in spite of its name: compile again.
+            Err(LoadError::Compile(error)) => {
+                tracing::warn!(%digest, error, "a compiled component cannot be loaded and is compiled again");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn compile(
+        &self,
+        digest: Digest,
+        bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
+    ) -> Result<Ready, LoadError> {
+        let bytes = bytes()?;
+        self.check_size(bytes.len())?;
+        if Digest::of(&bytes) != digest {
+            return Err(LoadError::WrongDigest);
+        }
+        check_preamble(&bytes)?;
+        let artifact = Artifact::compile(&self.steps.engine, &bytes)?;
+        let ready = self.link(digest, &artifact)?;
+        // Kept only when it was found good: refused uploads must not fill the disk.
+        if let Some(cache) = &self.cache {
+            cache.put(&digest, &artifact);
+        }
+        Ok(ready)
+    }
+
+    fn link(&self, digest: Digest, artifact: &Artifact) -> Result<Ready, LoadError> {
+        let component = artifact.load(&self.steps.engine)?;
+        let ready = match Kind::of(&component)? {
+            Kind::Plugin => Ready::Step(link_step(&self.steps.linker, &component, digest)?),
+            Kind::Policy => {
+                let component = artifact.load(&self.policies.engine)?;
+                Ready::Policy(link_policy(&self.policies.linker, &component, digest)?)
+            }
+        };
+        self.ready().insert(digest, ready.clone(), artifact.bytes());
+        Ok(ready)
+    }
+}
+
+/// A component of either kind.
+#[derive(Clone)]
+enum Ready {
+    Step(StepComponent),
+    Policy(PolicyComponent),
+}
+
+/// Components kept in memory; the longest unused makes room.
+struct ReadyComponents {
+    components: HashMap<Digest, Kept>,
+    components_max: usize,
+    code_bytes: usize,
+    uses: u64,
+}
+
+struct Kept {
+    ready: Ready,
+    code_bytes: usize,
+    used: u64,
+}
+
+impl ReadyComponents {
+    fn new(components_max: usize) -> Self {
+        Self {
+            components: HashMap::new(),
+            components_max,
+            code_bytes: 0,
+            uses: 0,
+        }
+    }
+
+    fn get(&mut self, digest: &Digest) -> Option<Ready> {
+        self.uses += 1;
+        let kept = self.components.get_mut(digest)?;
+        kept.used = self.uses;
+        Some(kept.ready.clone())
+    }
+
+    fn insert(&mut self, digest: Digest, ready: Ready, code_bytes: usize) {
+        self.uses += 1;
+        let kept = Kept {
+            ready,
+            code_bytes,
+            used: self.uses,
+        };
+        self.code_bytes += code_bytes;
+        if let Some(before) = self.components.insert(digest, kept) {
+            self.code_bytes -= before.code_bytes;
+        }
+        while self.components.len() > self.components_max || self.code_bytes > CODE_BYTES_READY_MAX
+        {
+            let oldest = self.components.iter().min_by_key(|(_, kept)| kept.used);
+            let Some(digest) = oldest.map(|(digest, _)| *digest) else {
+                return;
+            };
+            // Calls that run hold what they need; only the next call of it loads it again.
+            if let Some(dropped) = self.components.remove(&digest) {
+                self.code_bytes -= dropped.code_bytes;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u8) -> Digest {
+        Digest::of(&[number])
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_by_number_and_by_bytes() {
+        let component = crate::tests::load(&crate::tests::wat::plugin("(unreachable)")).await;
+        let mut kept = ReadyComponents::new(2);
+        for number in 0..3 {
+            kept.insert(digest(number), Ready::Step(component.clone()), 10);
+            assert!(kept.get(&digest(0)).is_some(), "it is in use");
+        }
+        assert!(kept.get(&digest(1)).is_none(), "the longest unused");
+        assert!(kept.get(&digest(2)).is_some());
+
+        kept.insert(digest(3), Ready::Step(component), CODE_BYTES_READY_MAX - 10);
+        assert!(kept.get(&digest(0)).is_none());
+        assert!(kept.get(&digest(2)).is_some() && kept.get(&digest(3)).is_some());
+        assert_eq!(kept.code_bytes, CODE_BYTES_READY_MAX);
+    }
+}

@@ -1,0 +1,92 @@
+//! How a sandbox is set up.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stepseal_receipts::digest::Digest;
+
+/// How a [`Sandbox`](crate::Sandbox) is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where compiled components are kept between starts; `None` compiles again at every start.
+    pub cache: Option<CacheSettings>,
+    /// The pool that steps run in.
+    pub steps: PoolSettings,
+    /// The pool that policies run in: its own, so that steps cannot starve policies.
+    pub policies: PoolSettings,
+    /// Whether to reserve the pools' address space at start. `false`, or a machine that cannot, allocates on demand,
+    /// which is slower per call.
+    pub pooling: bool,
+    /// Bytes of a component that are accepted for compilation. Compiling is the cheapest attack on a host.
+    pub compile_bytes_max: usize,
+    /// Components kept ready in memory, the longest unused being dropped first.
+    pub components_ready_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache: None,
+            steps: PoolSettings {
+                concurrency: 64,
+                memory_bytes_max: 512 << 20,
+                ..PoolSettings::default()
+            },
+            policies: PoolSettings::default(),
+            pooling: true,
+            compile_bytes_max: 32 << 20,
+            components_ready_max: 256,
+        }
+    }
+}
+
+/// The directory of compiled components.
+#[derive(Clone)]
+pub struct CacheSettings {
+    /// Made if it is not there. Only this host may write to it, but the sandbox does not rely on that: see `key`.
+    pub dir: PathBuf,
+    /// Host-local secret. Machine code is loaded only if it carries a MAC made with this key (HMAC-SHA-256), so
+    /// that whoever can write files in `dir` cannot run code in the host.
+    pub key: [u8; 32],
+}
+
+// Written by hand so that the key cannot end up in a log.
+impl std::fmt::Debug for CacheSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheSettings")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One pool of instances.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// Calls that run at a time.
+    pub concurrency: u32,
+    /// How long a call waits for a place; then it ends as [`Outcome::Busy`](crate::Outcome::Busy).
+    pub wait: Duration,
+    /// Bytes one memory may ever have, whatever [`Limits::memory_bytes`](crate::Limits) says.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: 32,
+            wait: Duration::from_secs(30),
+            memory_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// What a record says of the runtime, and what `doctor` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// `wasmtime 48.0.8`: fuel and output bytes are promised per version.
+    pub engine: String,
+    /// Digest of the engine settings that a guest can observe. The same on every machine.
+    pub config: Digest,
+    /// `pooling`, or `on-demand: <why>`.
+    pub allocator: String,
+}
