@@ -1,0 +1,49 @@
+//! The one place where time and randomness come from.
+//!
+//! Everything else takes them as arguments or asks a [`Clock`], so that tests choose them.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the place that clippy.toml speaks of"
+)]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stepseal_receipts::time::{Timestamp, UNIX_MS_MAX};
+
+/// Tells the time and makes randomness.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+    /// 32 random bytes for salts, seeds and nonces.
+    fn random(&self) -> [u8; 32];
+    /// A new UUID version 7 (RFC 9562 §5.7).
+    fn id(&self) -> String;
+}
+
+/// The machine's clock and the operating system's randomness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        // A clock before 1970 or after 9999 is wrong; what it says is cut to what a record can hold.
+        let ms = u64::try_from(since.as_millis())
+            .unwrap_or(u64::MAX)
+            .min(UNIX_MS_MAX);
+        Timestamp::from_unix_ms(ms).expect("cut to the range")
+    }
+
+    fn random(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("the operating system has randomness");
+        bytes
+    }
+
+    fn id(&self) -> String {
+        uuid::Uuid::now_v7().to_string()
+    }
+}

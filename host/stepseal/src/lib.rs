@@ -1,0 +1,4 @@
+//! Stepseal: runs the steps of AI agents' plans as sandboxed WebAssembly components and signs what ran.
+
+pub mod clock;
+pub mod store;

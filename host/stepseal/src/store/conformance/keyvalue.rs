@@ -1,0 +1,292 @@
+//! Buckets: what a step read is checked when it is committed.
+
+use crate::store::{KeyPage, KeyValueChanges, Listed, Read, Write};
+use futures_util::future::join_all;
+
+use super::{Fixture, accept, assert_conflict, blob, record, transition, writes};
+use crate::store::{CommitError, Store, Transition};
+
+/// A transition of task `t` that changes keys.
+fn step(after: u64, keyvalue: KeyValueChanges) -> Transition {
+    Transition {
+        keyvalue,
+        ..transition("t", after)
+    }
+}
+
+fn write(changes: &[(&str, Option<&str>)]) -> KeyValueChanges {
+    KeyValueChanges {
+        writes: writes(changes),
+        ..KeyValueChanges::default()
+    }
+}
+
+fn read(key: &str, version: u64) -> Read {
+    Read {
+        bucket: "b".into(),
+        key: key.into(),
+        version,
+    }
+}
+
+async fn version(store: &dyn Store, key: &str) -> u64 {
+    let found = store.bucket_get("b", key).await.unwrap();
+    found.map_or(0, |found| found.version)
+}
+
+pub(crate) async fn a_value_is_read_back_with_a_version(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    assert_eq!(store.bucket_get("b", "k").await.unwrap(), None);
+    store
+        .commit(step(1, write(&[("k", Some("1")), ("empty", Some(""))])))
+        .await
+        .unwrap();
+    let found = store.bucket_get("b", "k").await.unwrap().unwrap();
+    assert_eq!(found.value, b"1");
+    assert!(found.version > 0);
+    assert_eq!(
+        store.bucket_get("b", "empty").await.unwrap().unwrap().value,
+        b""
+    );
+    assert_eq!(store.bucket_get("other", "k").await.unwrap(), None);
+    store
+        .commit(step(2, write(&[("k", None), ("never there", None)])))
+        .await
+        .unwrap();
+    assert_eq!(store.bucket_get("b", "k").await.unwrap(), None);
+    assert!(version(&*store, "empty").await > 0);
+}
+
+pub(crate) async fn a_version_never_comes_back(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let mut seen = 0;
+    for (value, after) in [Some("1"), None, Some("1"), Some("1"), None, Some("2")]
+        .into_iter()
+        .zip(1..)
+    {
+        let before = store
+            .bucket_keys("b", None, 1)
+            .await
+            .unwrap()
+            .bucket_version;
+        store
+            .commit(step(after, write(&[("k", value)])))
+            .await
+            .unwrap();
+        let now = store
+            .bucket_keys("b", None, 1)
+            .await
+            .unwrap()
+            .bucket_version;
+        assert!(now > before, "{now} after {before}");
+        if value.is_some() {
+            let now = version(&*store, "k").await;
+            assert!(now > seen, "{now} after {seen}");
+            seen = now;
+        }
+    }
+}
+
+pub(crate) async fn what_was_read_must_still_hold(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    store
+        .commit(step(1, write(&[("k", Some("1")), ("l", Some("1"))])))
+        .await
+        .unwrap();
+    let old = version(&*store, "k").await;
+    store
+        .commit(step(2, write(&[("k", Some("1"))])))
+        .await
+        .unwrap();
+    let current = version(&*store, "k").await;
+    for wrong in [old, 0, current + 1] {
+        let late = Transition {
+            records: vec![record("t", 0)],
+            blobs: vec![blob(b"late")],
+            ..step(
+                3,
+                KeyValueChanges {
+                    reads: vec![read("k", wrong)],
+                    ..write(&[("m", Some("1"))])
+                },
+            )
+        };
+        assert_conflict(&store.commit(late).await, "k");
+    }
+    assert_eq!(store.bucket_get("b", "m").await.unwrap(), None);
+    assert_eq!(store.log_head().await.unwrap().size, 0);
+    assert_eq!(store.blob(&blob(b"late").digest).await.unwrap(), None);
+    assert_eq!(store.task("t").await.unwrap().unwrap().events, 3);
+    let good = KeyValueChanges {
+        reads: vec![read("k", current), read("l", version(&*store, "l").await)],
+        ..write(&[("m", Some("1"))])
+    };
+    store.commit(step(3, good)).await.unwrap();
+    assert!(version(&*store, "m").await > current);
+}
+
+pub(crate) async fn a_key_that_was_absent_must_still_be_absent(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let create = KeyValueChanges {
+        reads: vec![read("k", 0)],
+        ..write(&[("k", Some("1"))])
+    };
+    store.commit(step(1, create.clone())).await.unwrap();
+    assert_conflict(&store.commit(step(2, create.clone())).await, "k");
+    store.commit(step(2, write(&[("k", None)]))).await.unwrap();
+    store.commit(step(3, create)).await.unwrap();
+}
+
+pub(crate) async fn of_two_that_read_the_same_at_once_one_wins(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    accept(&*store, "u").await;
+    let of_t = KeyValueChanges {
+        reads: vec![read("k", 0)],
+        ..write(&[("k", Some("t"))])
+    };
+    let of_u = Transition {
+        keyvalue: KeyValueChanges {
+            writes: writes(&[("k", Some("u"))]),
+            ..of_t.clone()
+        },
+        ..transition("u", 1)
+    };
+    let (t, u) = tokio::join!(store.commit(step(1, of_t)), store.commit(of_u));
+    let (winner, loser) = if t.is_ok() { (b"t", u) } else { (b"u", t) };
+    assert_conflict(&loser, "k");
+    assert_eq!(
+        store.bucket_get("b", "k").await.unwrap().unwrap().value,
+        winner
+    );
+}
+
+/// Adds one to a counter as a step would, again and again until nobody was in between.
+async fn increment(store: &dyn Store, task: &str) {
+    loop {
+        let found = store.bucket_get("b", "counter").await.unwrap();
+        let (count, version) = found.map_or((0, 0), |found| {
+            let text = String::from_utf8(found.value).unwrap();
+            (text.parse::<u64>().unwrap(), found.version)
+        });
+        let changes = KeyValueChanges {
+            reads: vec![read("counter", version)],
+            ..write(&[("counter", Some(&(count + 1).to_string()))])
+        };
+        let step = Transition {
+            keyvalue: changes,
+            ..transition(task, 1)
+        };
+        match store.commit(step).await {
+            Ok(()) => return,
+            Err(CommitError::Conflict { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+pub(crate) async fn increments_are_never_lost(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let ids: Vec<_> = (0..20).map(|n| format!("t{n}")).collect();
+    for id in &ids {
+        accept(&*store, id).await;
+    }
+    join_all(ids.iter().map(|id| increment(&*store, id))).await;
+    assert_eq!(
+        store
+            .bucket_get("b", "counter")
+            .await
+            .unwrap()
+            .unwrap()
+            .value,
+        b"20"
+    );
+}
+
+pub(crate) async fn a_list_that_was_read_must_still_hold(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let never_written = store.bucket_keys("b", None, 9).await.unwrap();
+    assert_eq!(never_written, KeyPage::default());
+    let listed = |version| KeyValueChanges {
+        listed: vec![Listed {
+            bucket: "b".into(),
+            version,
+        }],
+        ..write(&[("sum", Some("1"))])
+    };
+    store
+        .commit(step(1, write(&[("k", Some("1"))])))
+        .await
+        .unwrap();
+    assert_conflict(&store.commit(step(2, listed(0))).await, "");
+    let with_k = store
+        .bucket_keys("b", None, 9)
+        .await
+        .unwrap()
+        .bucket_version;
+    store.commit(step(2, write(&[("k", None)]))).await.unwrap();
+    assert_conflict(&store.commit(step(3, listed(with_k))).await, "");
+    let now = store
+        .bucket_keys("b", None, 9)
+        .await
+        .unwrap()
+        .bucket_version;
+    let elsewhere = KeyValueChanges {
+        writes: vec![Write {
+            bucket: "other".into(),
+            key: "k".into(),
+            value: Some(vec![1]),
+        }],
+        ..KeyValueChanges::default()
+    };
+    store.commit(step(3, elsewhere)).await.unwrap();
+    store.commit(step(4, listed(now))).await.unwrap();
+    assert_eq!(store.bucket_keys("b", None, 9).await.unwrap().keys, ["sum"]);
+
+    // The same within one batch.
+    accept(&*store, "u").await;
+    let now = store
+        .bucket_keys("b", None, 9)
+        .await
+        .unwrap()
+        .bucket_version;
+    let of_u = Transition {
+        keyvalue: listed(now),
+        ..transition("u", 1)
+    };
+    let (t, u) = tokio::join!(
+        store.commit(step(5, write(&[("new", Some("1"))]))),
+        store.commit(of_u)
+    );
+    t.unwrap();
+    match u {
+        Ok(()) => assert!(version(&*store, "sum").await < version(&*store, "new").await),
+        Err(error) => assert_conflict::<()>(&Err(error), ""),
+    }
+}
+
+pub(crate) async fn keys_come_in_pages_in_the_order_of_their_bytes(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    // In UTF-16 the last two would be the other way round.
+    let ordered = ["", "A", "a", "a b", "ab", "\u{e9}", "\u{ffff}", "\u{10000}"];
+    let mut shuffled: Vec<_> = ordered.iter().map(|key| (*key, Some("v"))).collect();
+    shuffled.reverse();
+    store.commit(step(1, write(&shuffled))).await.unwrap();
+    let keys = async |after, limit| store.bucket_keys("b", after, limit).await.unwrap().keys;
+    assert_eq!(keys(None, 99).await, ordered);
+    assert_eq!(keys(None, 3).await, ordered[..3]);
+    assert_eq!(keys(Some("a"), 2).await, ordered[3..5]);
+    assert_eq!(keys(Some(""), 99).await, ordered[1..]);
+    let none: [String; 0] = [];
+    assert_eq!(keys(Some("\u{10000}"), 9).await, none);
+    assert_eq!(
+        store.bucket_keys("c", None, 9).await.unwrap(),
+        KeyPage::default()
+    );
+}

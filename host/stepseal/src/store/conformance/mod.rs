@@ -1,0 +1,199 @@
+//! What every [`Store`] must do, as tests written against the trait. Each implementation runs them all with [`suite`]
+//! over a [`Fixture`] of its own.
+//!
+//! The runtime of a test has one thread, so futures that are joined have all handed over their transition before
+//! the store takes up the first: "at once" below means in one batch, where the store has batches.
+
+pub(crate) mod approvals;
+pub(crate) mod keyvalue;
+pub(crate) mod log;
+pub(crate) mod operator;
+pub(crate) mod tasks;
+
+use std::sync::Arc;
+
+use crate::store::{KeyValueChanges, Write};
+use async_trait::async_trait;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::state::TaskState;
+use stepseal_receipts::time::Timestamp;
+
+use super::{CommitError, NewBlob, NewEvent, NewRecord, NewTask, Store, StoreError, Transition};
+
+/// A database for one test, empty at first, gone when dropped.
+#[async_trait]
+pub(crate) trait Fixture: Sized {
+    /// Makes it.
+    async fn new() -> Self;
+    /// Opens it; the same one each time.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Makes a test of each case, over the fixture that is named.
+macro_rules! suite {
+    ($fixture:ty) => {
+        $crate::store::conformance::suite! { @cases $fixture,
+            operator::a_database_is_claimed_once,
+            operator::a_healthy_database_passes_the_probe,
+            operator::a_component_is_added_once,
+            operator::a_name_and_version_belong_to_one_component,
+            operator::components_are_found_by_name_and_listed_in_order,
+            operator::a_grant_replaces_the_one_before,
+            operator::policies_are_in_force_until_unbound,
+            tasks::a_task_is_stored_with_everything_that_came_with_it,
+            tasks::an_idempotency_key_leads_to_the_first_task,
+            tasks::the_same_key_twice_at_once_makes_one_task,
+            tasks::a_task_id_is_used_once,
+            tasks::a_task_must_come_with_its_own_first_transition,
+            tasks::an_unknown_task_cannot_change,
+            tasks::a_writer_that_missed_something_stores_nothing,
+            tasks::of_two_writers_at_once_one_wins,
+            tasks::one_after_the_other_is_fine_even_at_once,
+            tasks::a_refused_transition_does_not_hurt_its_neighbours,
+            tasks::events_come_in_pages,
+            tasks::tasks_are_listed_newest_first_by_filter_and_page,
+            tasks::unfinished_tasks_come_due_in_order,
+            tasks::a_poked_task_is_due_until_its_runner_has_seen_it,
+            tasks::a_task_that_is_over_cannot_be_cancelled,
+            tasks::a_blob_may_belong_to_two_tasks,
+            approvals::an_approval_is_closed_unless_somebody_decided_first,
+            approvals::approvals_are_listed_newest_first_by_filter_and_page,
+            approvals::a_decision_is_taken_once_and_makes_its_task_due,
+            approvals::a_decision_on_something_else_is_not_stored,
+            approvals::the_last_approved_of_its_likeness_is_found,
+            approvals::an_approval_of_another_task_is_refused,
+            log::a_hundred_transitions_at_once_get_leaves_without_gap_and_the_right_root,
+            log::every_inclusion_proof_can_be_made,
+            log::nodes_that_do_not_exist_are_left_out,
+            log::a_record_must_be_the_next_of_its_task,
+            log::a_checkpoint_is_never_contradicted,
+            log::everything_is_there_after_a_restart,
+            keyvalue::a_value_is_read_back_with_a_version,
+            keyvalue::a_version_never_comes_back,
+            keyvalue::what_was_read_must_still_hold,
+            keyvalue::a_key_that_was_absent_must_still_be_absent,
+            keyvalue::of_two_that_read_the_same_at_once_one_wins,
+            keyvalue::increments_are_never_lost,
+            keyvalue::a_list_that_was_read_must_still_hold,
+            keyvalue::keys_come_in_pages_in_the_order_of_their_bytes,
+        }
+    };
+    (@cases $fixture:ty, $($module:ident::$case:ident,)+) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let fixture = <$fixture as $crate::store::conformance::Fixture>::new().await;
+                $crate::store::conformance::$module::$case(&fixture).await;
+            }
+        )+
+    };
+}
+pub(crate) use suite;
+
+/// A time, in milliseconds.
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_unix_ms(ms).expect("tests stay before the year 9999")
+}
+
+/// A digest that depends on a text.
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+/// A task without agent and key.
+fn task(id: &str) -> NewTask {
+    NewTask {
+        id: id.to_owned(),
+        agent: None,
+        labels: "{}".to_owned(),
+        idempotency: None,
+        plan: digest("plan"),
+        input: digest("input"),
+        created: at(1_000),
+    }
+}
+
+/// A transition to `running` with one event and nothing else.
+fn transition(task: &str, after: u64) -> Transition {
+    Transition {
+        task: task.to_owned(),
+        after,
+        events: vec![event(&format!("{}", after + 1))],
+        records: Vec::new(),
+        blobs: Vec::new(),
+        state: TaskState::Running,
+        wake_at: None,
+        pokes_seen: 0,
+        approvals: Vec::new(),
+        keyvalue: KeyValueChanges::default(),
+        at: at(2_000 + after),
+    }
+}
+
+/// An event whose body is a string.
+fn event(body: &str) -> NewEvent {
+    NewEvent {
+        at: at(5),
+        kind: "step.succeeded",
+        body: format!("{body:?}"),
+    }
+}
+
+/// The record of a task with this `seq`.
+fn record(task: &str, seq: u64) -> NewRecord {
+    NewRecord {
+        seq,
+        envelope: format!(r#"{{"payload":"{task} {seq}"}}"#),
+        leaf_hash: digest(&format!("{task} {seq}")),
+    }
+}
+
+/// A blob with these bytes.
+fn blob(bytes: &[u8]) -> NewBlob {
+    NewBlob {
+        digest: Digest::of(bytes),
+        bytes: bytes.to_vec(),
+    }
+}
+
+/// Writes to keys of the bucket `b`.
+fn writes(writes: &[(&str, Option<&str>)]) -> Vec<Write> {
+    writes
+        .iter()
+        .map(|(key, value)| Write {
+            bucket: "b".to_owned(),
+            key: (*key).to_owned(),
+            value: value.map(|value| value.as_bytes().to_vec()),
+        })
+        .collect()
+}
+
+/// Accepts a task with one event.
+async fn accept(store: &dyn Store, id: &str) {
+    let accepted = store.accept(&task(id), transition(id, 0)).await;
+    assert_eq!(accepted.unwrap(), super::Accept::New);
+}
+
+#[track_caller]
+fn assert_stale<T: std::fmt::Debug>(result: &Result<T, CommitError>, id: &str) {
+    assert!(
+        matches!(result, Err(CommitError::Stale(stale)) if stale == id),
+        "{result:?}"
+    );
+}
+
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(result: &Result<T, CommitError>) {
+    assert!(
+        matches!(result, Err(CommitError::Store(StoreError::Refused { .. }))),
+        "{result:?}"
+    );
+}
+
+#[track_caller]
+fn assert_conflict<T: std::fmt::Debug>(result: &Result<T, CommitError>, in_key: &str) {
+    assert!(
+        matches!(result, Err(CommitError::Conflict { bucket, key }) if bucket == "b" && key == in_key),
+        "{result:?}"
+    );
+}

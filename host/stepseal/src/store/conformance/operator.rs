@@ -1,0 +1,159 @@
+//! Identity, components, grants and policies.
+
+use super::{Fixture, at, digest};
+use crate::store::{
+    AddComponent, ComponentKind, ComponentRow, GrantRow, Identity, PolicyRow, StoreError,
+};
+
+pub(crate) async fn a_database_is_claimed_once(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    assert_eq!(store.identity().await.unwrap(), None);
+    let first = Identity {
+        origin: "stepseal.local/0".into(),
+        log_key: digest("log"),
+        record_key: digest("record"),
+    };
+    store.claim(&first).await.unwrap();
+    let second = Identity {
+        origin: "stepseal.local/1".into(),
+        ..first.clone()
+    };
+    for again in [&second, &first] {
+        let claimed = store.claim(again).await;
+        assert!(
+            matches!(claimed, Err(StoreError::Refused { .. })),
+            "{claimed:?}"
+        );
+    }
+    assert_eq!(store.identity().await.unwrap(), Some(first));
+}
+
+pub(crate) async fn a_healthy_database_passes_the_probe(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    store.probe().await.unwrap();
+    assert_eq!(store.log_head().await.unwrap().size, 0);
+}
+
+fn component(bytes: &str, name: &str, version: &str, added: u64) -> ComponentRow {
+    ComponentRow {
+        digest: digest(bytes),
+        kind: ComponentKind::Plugin,
+        name: name.into(),
+        version: version.into(),
+        descriptor: r#"{"name":"ledger"}"#.into(),
+        imports: vec![
+            "wasi:io/poll@0.2.0".into(),
+            "wasi:keyvalue/store@0.2.0-draft".into(),
+        ],
+        size: 12_345,
+        added: at(added),
+    }
+}
+
+pub(crate) async fn a_component_is_added_once(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let ledger = component("ledger", "ledger", "0.1.0", 7);
+    assert_eq!(store.component(&ledger.digest).await.unwrap(), None);
+    assert_eq!(
+        store.add_component(&ledger).await.unwrap(),
+        AddComponent::Added
+    );
+    let later = ComponentRow {
+        added: at(8),
+        ..ledger.clone()
+    };
+    let again = store.add_component(&later).await.unwrap();
+    assert_eq!(again, AddComponent::Known(ledger.clone()));
+    let found = store.component(&ledger.digest).await.unwrap();
+    assert_eq!(found, Some(ledger));
+}
+
+pub(crate) async fn a_name_and_version_belong_to_one_component(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let first = component("first", "ledger", "0.1.0", 7);
+    store.add_component(&first).await.unwrap();
+    let other = component("other", "ledger", "0.1.0", 8);
+    let taken = store.add_component(&other).await.unwrap();
+    assert_eq!(taken, AddComponent::NameTaken(first.digest));
+    assert_eq!(store.component(&other.digest).await.unwrap(), None);
+    let policy = ComponentRow {
+        kind: ComponentKind::Policy,
+        ..other
+    };
+    assert_eq!(
+        store.add_component(&policy).await.unwrap(),
+        AddComponent::Added
+    );
+}
+
+pub(crate) async fn components_are_found_by_name_and_listed_in_order(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let newest = component("2", "ledger", "0.1.9", 30);
+    let older = component("1", "ledger", "0.2.0", 20);
+    let other = component("3", "jq", "1.0.0", 40);
+    for row in [&newest, &older, &other] {
+        store.add_component(row).await.unwrap();
+    }
+    let named = async |kind, version| {
+        store
+            .component_named(kind, "ledger", version)
+            .await
+            .unwrap()
+    };
+    let plugin = ComponentKind::Plugin;
+    assert_eq!(named(plugin, None).await, Some(newest.clone()));
+    assert_eq!(named(plugin, Some("0.2.0")).await, Some(older.clone()));
+    assert_eq!(named(plugin, Some("9.9.9")).await, None);
+    assert_eq!(named(ComponentKind::Policy, None).await, None);
+    assert_eq!(store.components().await.unwrap(), [other, older, newest]);
+}
+
+pub(crate) async fn a_grant_replaces_the_one_before(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let grant = |plugin: &str, document: &str| GrantRow {
+        plugin: plugin.into(),
+        document: document.into(),
+        digest: digest(document),
+        version: 0,
+        changed: at(9),
+    };
+    assert_eq!(store.grant("ledger").await.unwrap(), None);
+    assert_eq!(store.put_grant(&grant("ledger", "{}")).await.unwrap(), 1);
+    let second = grant("ledger", r#"{"buckets":["ledger"]}"#);
+    assert_eq!(store.put_grant(&second).await.unwrap(), 2);
+    assert_eq!(store.put_grant(&grant("jq", "{}")).await.unwrap(), 1);
+    let second = GrantRow {
+        version: 2,
+        ..second
+    };
+    assert_eq!(store.grant("ledger").await.unwrap(), Some(second.clone()));
+    let jq = GrantRow {
+        version: 1,
+        ..grant("jq", "{}")
+    };
+    assert_eq!(store.grants().await.unwrap(), [jq, second]);
+}
+
+pub(crate) async fn policies_are_in_force_until_unbound(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let policy = |id: &str, bound: u64| PolicyRow {
+        id: id.into(),
+        component: digest("limit"),
+        settings: r#"{"deny_above":100}"#.into(),
+        scope: r#"{"plugin":"ledger"}"#.into(),
+        mode: "enforce".into(),
+        bound: at(bound),
+    };
+    let (older, newer) = (policy("z", 1), policy("a", 2));
+    store.bind_policy(&newer).await.unwrap();
+    store.bind_policy(&older).await.unwrap();
+    assert!(
+        store.bind_policy(&older).await.is_err(),
+        "an id is used once"
+    );
+    assert_eq!(store.policies().await.unwrap(), [older, newer.clone()]);
+    assert!(store.unbind_policy("z", at(3)).await.unwrap());
+    assert!(!store.unbind_policy("z", at(4)).await.unwrap());
+    assert!(!store.unbind_policy("never", at(4)).await.unwrap());
+    assert_eq!(store.policies().await.unwrap(), [newer]);
+}

@@ -1,0 +1,399 @@
+//! Tasks, events, blobs, and who may write them.
+
+use futures_util::future::join_all;
+use stepseal_receipts::state::TaskState;
+
+use super::{
+    Fixture, accept, assert_refused, assert_stale, at, blob, digest, event, record, task,
+    transition,
+};
+use crate::store::{Accept, EventRow, NewTask, Store, TaskQuery, TaskRow, Transition};
+
+pub(crate) async fn a_task_is_stored_with_everything_that_came_with_it(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let new = NewTask {
+        agent: Some("treasury-bot".into()),
+        labels: r#"{"env":"prod"}"#.into(),
+        idempotency: Some(("key".into(), digest("request"))),
+        ..task("t")
+    };
+    let first = Transition {
+        events: vec![event("a"), event("b")],
+        records: vec![record("t", 0), record("t", 1)],
+        blobs: vec![blob(b"salt and plan"), blob(b"salt and input")],
+        wake_at: Some(at(9_000)),
+        ..transition("t", 0)
+    };
+    assert_eq!(store.accept(&new, first).await.unwrap(), Accept::New);
+    let row = TaskRow {
+        task: new,
+        state: TaskState::Running,
+        updated: at(2_000),
+        wake_at: Some(at(9_000)),
+        cancel: false,
+        pokes: 0,
+        events: 2,
+        records: 2,
+        head: Some(record("t", 1).leaf_hash),
+    };
+    assert_eq!(store.task("t").await.unwrap(), Some(row.clone()));
+    let bytes = store.blob(&blob(b"salt and plan").digest).await.unwrap();
+    assert_eq!(bytes.as_deref(), Some(&b"salt and plan"[..]));
+    assert_eq!(store.blob(&digest("nothing")).await.unwrap(), None);
+    assert_eq!(store.blobs("t").await.unwrap().len(), 2);
+    assert_eq!(store.task("u").await.unwrap(), None);
+
+    let second = Transition {
+        records: vec![record("t", 2)],
+        state: TaskState::Succeeded,
+        ..transition("t", 2)
+    };
+    store.commit(second).await.unwrap();
+    let row = TaskRow {
+        state: TaskState::Succeeded,
+        updated: at(2_002),
+        wake_at: None,
+        events: 3,
+        records: 3,
+        head: Some(record("t", 2).leaf_hash),
+        ..row
+    };
+    assert_eq!(store.task("t").await.unwrap(), Some(row));
+}
+
+fn keyed(id: &str, request: &str) -> NewTask {
+    NewTask {
+        idempotency: Some(("key".into(), digest(request))),
+        ..task(id)
+    }
+}
+
+pub(crate) async fn an_idempotency_key_leads_to_the_first_task(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let submit = async |id: &str, request: &str| {
+        store
+            .accept(&keyed(id, request), transition(id, 0))
+            .await
+            .unwrap()
+    };
+    assert_eq!(submit("1", "request").await, Accept::New);
+    assert_eq!(submit("2", "request").await, Accept::Known("1".into()));
+    assert_eq!(submit("3", "other").await, Accept::KeyReused("1".into()));
+    assert_eq!(store.task("2").await.unwrap(), None);
+    assert_eq!(store.events("2", 0, 9).await.unwrap(), []);
+    assert_eq!(store.task("1").await.unwrap().unwrap().events, 1);
+}
+
+pub(crate) async fn the_same_key_twice_at_once_makes_one_task(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let ids = ["1", "2", "3"];
+    let tasks = ids.map(|id| keyed(id, "request"));
+    let submissions = tasks
+        .iter()
+        .map(|task| store.accept(task, transition(&task.id, 0)));
+    let mut accepted: Vec<_> = join_all(submissions)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let stored = store
+        .tasks(&TaskQuery {
+            limit: 9,
+            ..TaskQuery::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(stored.len(), 1);
+    let known = Accept::Known(stored[0].task.id.clone());
+    accepted.retain(|accept| *accept != known);
+    assert_eq!(accepted, [Accept::New]);
+}
+
+pub(crate) async fn a_task_id_is_used_once(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let other = NewTask {
+        labels: r#"{"other":"one"}"#.into(),
+        ..task("t")
+    };
+    assert_stale(&store.accept(&other, transition("t", 0)).await, "t");
+    assert_eq!(store.task("t").await.unwrap().unwrap().task, task("t"));
+}
+
+pub(crate) async fn a_task_must_come_with_its_own_first_transition(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    assert_refused(&store.accept(&task("t"), transition("u", 0)).await);
+    assert_refused(&store.accept(&task("t"), transition("t", 1)).await);
+    assert_eq!(store.task("t").await.unwrap(), None);
+}
+
+pub(crate) async fn an_unknown_task_cannot_change(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    assert_stale(&store.commit(transition("t", 0)).await, "t");
+    assert_eq!(store.events("t", 0, 9).await.unwrap(), []);
+}
+
+pub(crate) async fn a_writer_that_missed_something_stores_nothing(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    store.commit(transition("t", 1)).await.unwrap();
+    let before = store.task("t").await.unwrap();
+    for after in [0, 1, 3] {
+        let late = Transition {
+            events: vec![event("late")],
+            records: vec![record("t", 0)],
+            blobs: vec![blob(b"late")],
+            state: TaskState::Failed,
+            keyvalue: crate::store::KeyValueChanges {
+                writes: super::writes(&[("k", Some("late"))]),
+                ..Default::default()
+            },
+            ..transition("t", after)
+        };
+        assert_stale(&store.commit(late).await, "t");
+    }
+    assert_eq!(store.task("t").await.unwrap(), before);
+    assert_eq!(store.events("t", 0, 9).await.unwrap().len(), 2);
+    assert_eq!(store.blob(&blob(b"late").digest).await.unwrap(), None);
+    assert_eq!(store.bucket_get("b", "k").await.unwrap(), None);
+    assert_eq!(store.log_head().await.unwrap().size, 0);
+}
+
+pub(crate) async fn of_two_writers_at_once_one_wins(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let with = |body: &str| Transition {
+        events: vec![event(body)],
+        ..transition("t", 1)
+    };
+    let (one, two) = tokio::join!(store.commit(with("one")), store.commit(with("two")));
+    let (winner, loser) = if one.is_ok() {
+        ("\"one\"", two)
+    } else {
+        ("\"two\"", one)
+    };
+    assert_stale(&loser, "t");
+    let events = store.events("t", 1, 9).await.unwrap();
+    let bodies: Vec<_> = events.iter().map(|event| event.body.as_str()).collect();
+    assert_eq!(bodies, [winner]);
+}
+
+pub(crate) async fn one_after_the_other_is_fine_even_at_once(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let new = task("t");
+    let with_record = |after: u64| Transition {
+        records: vec![record("t", after)],
+        ..transition("t", after)
+    };
+    let (first, second, third) = tokio::join!(
+        store.accept(&new, with_record(0)),
+        store.commit(with_record(1)),
+        store.commit(with_record(2)),
+    );
+    assert_eq!(first.unwrap(), Accept::New);
+    second.unwrap();
+    third.unwrap();
+    let row = store.task("t").await.unwrap().unwrap();
+    assert_eq!((row.events, row.records), (3, 3));
+    assert_eq!(row.updated, at(2_002));
+    assert_eq!(store.records("t").await.unwrap().len(), 3);
+}
+
+pub(crate) async fn a_refused_transition_does_not_hurt_its_neighbours(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    accept(&*store, "u").await;
+    let bad = Transition {
+        records: vec![record("t", 5)],
+        ..transition("t", 1)
+    };
+    let (unknown, refused, good) = tokio::join!(
+        store.commit(transition("nobody", 0)),
+        store.commit(bad),
+        store.commit(transition("u", 1)),
+    );
+    assert_stale(&unknown, "nobody");
+    assert_refused(&refused);
+    good.unwrap();
+    assert_eq!(store.task("t").await.unwrap().unwrap().events, 1);
+    assert_eq!(store.task("u").await.unwrap().unwrap().events, 2);
+}
+
+pub(crate) async fn events_come_in_pages(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let first = Transition {
+        events: ["a", "b", "c", "d"].map(event).to_vec(),
+        ..transition("t", 0)
+    };
+    store.accept(&task("t"), first).await.unwrap();
+    accept(&*store, "u").await;
+    let events = async |after, limit| store.events("t", after, limit).await.unwrap();
+    let numbers = |events: Vec<EventRow>| events.iter().map(|event| event.n).collect::<Vec<_>>();
+    assert_eq!(numbers(events(0, 9).await), [1, 2, 3, 4]);
+    assert_eq!(numbers(events(1, 2).await), [2, 3]);
+    assert_eq!(events(4, 9).await, []);
+    assert_eq!(events(u64::MAX, 9).await, []);
+    let third = EventRow {
+        n: 3,
+        at: at(5),
+        kind: "step.succeeded".into(),
+        body: "\"c\"".into(),
+    };
+    assert_eq!(events(2, 1).await, [third]);
+}
+
+/// Ids of the tasks a query finds.
+async fn found(store: &dyn Store, query: TaskQuery) -> Vec<String> {
+    let tasks = store.tasks(&query).await.unwrap();
+    tasks.into_iter().map(|row| row.task.id).collect()
+}
+
+pub(crate) async fn tasks_are_listed_newest_first_by_filter_and_page(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let tasks = [
+        ("3", Some("x"), TaskState::Failed),
+        ("1", Some("x"), TaskState::Running),
+        ("4", None, TaskState::Running),
+        ("2", Some("y"), TaskState::Running),
+        ("5", Some("x"), TaskState::Running),
+    ];
+    for (id, agent, state) in tasks {
+        let new = NewTask {
+            agent: agent.map(Into::into),
+            ..task(id)
+        };
+        let first = Transition {
+            state,
+            ..transition(id, 0)
+        };
+        store.accept(&new, first).await.unwrap();
+    }
+    let all = TaskQuery {
+        limit: 9,
+        ..TaskQuery::default()
+    };
+    assert_eq!(found(&*store, all.clone()).await, ["5", "4", "3", "2", "1"]);
+    let page = TaskQuery {
+        before: Some("4".into()),
+        limit: 2,
+        ..all.clone()
+    };
+    assert_eq!(found(&*store, page).await, ["3", "2"]);
+    let running = TaskQuery {
+        state: Some(TaskState::Running),
+        ..all.clone()
+    };
+    assert_eq!(found(&*store, running.clone()).await, ["5", "4", "2", "1"]);
+    let of_x = TaskQuery {
+        agent: Some("x".into()),
+        ..all
+    };
+    assert_eq!(found(&*store, of_x.clone()).await, ["5", "3", "1"]);
+    let running_of_x = TaskQuery {
+        agent: of_x.agent,
+        before: Some("5".into()),
+        ..running
+    };
+    assert_eq!(found(&*store, running_of_x).await, ["1"]);
+}
+
+pub(crate) async fn unfinished_tasks_come_due_in_order(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let tasks = [
+        ("a", TaskState::Waiting, Some(300)),
+        ("b", TaskState::Running, Some(100)),
+        ("c", TaskState::Queued, Some(200)),
+        ("d", TaskState::Succeeded, Some(50)),
+        ("e", TaskState::Waiting, None),
+    ];
+    for (id, state, wake_at) in tasks {
+        let first = Transition {
+            state,
+            wake_at: wake_at.map(at),
+            ..transition(id, 0)
+        };
+        store.accept(&task(id), first).await.unwrap();
+    }
+    let none: [String; 0] = [];
+    assert_eq!(store.due(at(99), 9).await.unwrap(), none);
+    assert_eq!(store.due(at(200), 9).await.unwrap(), ["b", "c"]);
+    assert_eq!(store.due(at(999), 2).await.unwrap(), ["b", "c"]);
+    assert_eq!(store.next_wake(at(0)).await.unwrap(), Some(at(100)));
+    assert_eq!(store.next_wake(at(100)).await.unwrap(), Some(at(200)));
+    assert_eq!(store.next_wake(at(300)).await.unwrap(), None);
+    let done = Transition {
+        state: TaskState::Cancelled,
+        ..transition("b", 1)
+    };
+    store.commit(done).await.unwrap();
+    assert_eq!(store.due(at(999), 9).await.unwrap(), ["c", "a"]);
+}
+
+pub(crate) async fn a_poked_task_is_due_until_its_runner_has_seen_it(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let none: [String; 0] = [];
+    assert_eq!(store.due(at(999), 9).await.unwrap(), none);
+    assert!(store.request_cancel("t").await.unwrap());
+    assert!(store.request_cancel("t").await.unwrap());
+    assert_eq!(store.due(at(1), 9).await.unwrap(), ["t"]);
+    assert_eq!(store.next_wake(at(1)).await.unwrap(), None);
+    let with = |after, pokes_seen| Transition {
+        pokes_seen,
+        wake_at: Some(at(500)),
+        ..transition("t", after)
+    };
+    store.commit(with(1, 1)).await.unwrap();
+    assert_eq!(
+        store.due(at(1), 9).await.unwrap(),
+        ["t"],
+        "one poke was not seen"
+    );
+    let row = store.task("t").await.unwrap().unwrap();
+    assert_eq!(
+        (row.pokes, row.cancel, row.wake_at),
+        (2, true, Some(at(500)))
+    );
+    store.commit(with(2, 2)).await.unwrap();
+    assert_eq!(store.due(at(1), 9).await.unwrap(), none);
+    assert_eq!(store.next_wake(at(1)).await.unwrap(), Some(at(500)));
+    assert!(store.task("t").await.unwrap().unwrap().cancel);
+}
+
+pub(crate) async fn a_task_that_is_over_cannot_be_cancelled(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    assert!(!store.request_cancel("t").await.unwrap());
+    accept(&*store, "t").await;
+    let done = Transition {
+        state: TaskState::Succeeded,
+        ..transition("t", 1)
+    };
+    store.commit(done).await.unwrap();
+    assert!(!store.request_cancel("t").await.unwrap());
+    let row = store.task("t").await.unwrap().unwrap();
+    assert_eq!((row.pokes, row.cancel), (0, false));
+    let none: [String; 0] = [];
+    assert_eq!(store.due(at(999), 9).await.unwrap(), none);
+}
+
+pub(crate) async fn a_blob_may_belong_to_two_tasks(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let with_blob = |id: &str| Transition {
+        blobs: vec![blob(b"shared"), blob(id.as_bytes()), blob(b"shared")],
+        ..transition(id, 0)
+    };
+    let (t, u) = (task("t"), task("u"));
+    let (one, two) = tokio::join!(
+        store.accept(&t, with_blob("t")),
+        store.accept(&u, with_blob("u"))
+    );
+    one.unwrap();
+    two.unwrap();
+    for id in ["t", "u"] {
+        let mut blobs = store.blobs(id).await.unwrap();
+        blobs.sort();
+        assert_eq!(blobs, [b"shared".to_vec(), id.as_bytes().to_vec()]);
+    }
+    let none: [Vec<u8>; 0] = [];
+    assert_eq!(store.blobs("v").await.unwrap(), none);
+}

@@ -1,0 +1,519 @@
+//! What the host remembers.
+//!
+//! [`Store`] is the one door to the database. Each method is a whole transaction named for its meaning; nothing
+//! outside this module knows SQL, and nothing in it knows what a policy or a sandbox is. [`sqlite`] is the embedded
+//! default. Everything that can be erased - inputs, outputs, plans, transcripts - is a blob; events and rows hold digests.
+//!
+//! Guarantees of every implementation:
+//! - When a method has returned `Ok`, its effect survives a power cut.
+//! - [`Store::commit`] and [`Store::accept`] are atomic: state, records, events, blobs, approvals and key-value writes together or
+//!   not at all. The leaf index of a record is given inside that transaction, so log order is commit order.
+//! - `Err(CommitError::Store)` from them leaves open whether the effect happened; the caller loads the task again and looks.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::state::TaskState;
+use stepseal_receipts::time::Timestamp;
+use stepseal_receipts::tree::NodeId;
+
+#[cfg(test)]
+mod conformance;
+mod keyvalue;
+pub mod sqlite;
+
+pub use keyvalue::{KeyPage, KeyValueChanges, Listed, Read, Versioned, Write};
+
+/// The database behind a host.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Which log this database belongs to, once [`Store::claim`] was called.
+    async fn identity(&self) -> Result<Option<Identity>, StoreError>;
+    /// Binds an empty database to a log. Fails where it is bound already.
+    async fn claim(&self, identity: &Identity) -> Result<(), StoreError>;
+    /// Whether the database answers and can be written to.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Adds a component, unless its digest is there or its kind, name and version belong to another one.
+    async fn add_component(&self, component: &ComponentRow) -> Result<AddComponent, StoreError>;
+    /// The component with this digest.
+    async fn component(&self, digest: &Digest) -> Result<Option<ComponentRow>, StoreError>;
+    /// The component of this kind and name with this version, or the newest by time of upload where `version` is absent.
+    async fn component_named(
+        &self,
+        kind: ComponentKind,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<ComponentRow>, StoreError>;
+    /// Components by name, then time of upload.
+    async fn components(&self) -> Result<Vec<ComponentRow>, StoreError>;
+
+    /// Puts the grant of a plugin in the place of the one before; `row.version` is set to one more than that one's.
+    async fn put_grant(&self, row: &GrantRow) -> Result<u64, StoreError>;
+    /// The grant in force for a plugin.
+    async fn grant(&self, plugin: &str) -> Result<Option<GrantRow>, StoreError>;
+    /// Every grant in force, by plugin.
+    async fn grants(&self) -> Result<Vec<GrantRow>, StoreError>;
+
+    /// Adds a policy binding.
+    async fn bind_policy(&self, row: &PolicyRow) -> Result<(), StoreError>;
+    /// Every binding in force, oldest first.
+    async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError>;
+    /// Ends a binding; false where there was none.
+    async fn unbind_policy(&self, id: &str, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Stores a new task together with its first transition (`transition.after` is 0).
+    async fn accept(&self, task: &NewTask, transition: Transition) -> Result<Accept, CommitError>;
+    /// Stores what happened to a task. All or nothing; fenced by [`Transition::after`].
+    async fn commit(&self, transition: Transition) -> Result<(), CommitError>;
+
+    /// The task with this id.
+    async fn task(&self, id: &str) -> Result<Option<TaskRow>, StoreError>;
+    /// The task that came with this `Idempotency-Key`, and the digest of the request it came with.
+    async fn task_with_key(&self, key: &str) -> Result<Option<(String, Digest)>, StoreError>;
+    /// Tasks, newest first.
+    async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, StoreError>;
+    /// Notes that a task is to be cancelled and makes it due; false where it is over or unknown.
+    async fn request_cancel(&self, id: &str) -> Result<bool, StoreError>;
+    /// Events of a task with `n > after`, in order, at most `limit`.
+    async fn events(&self, task: &str, after: u64, limit: u32)
+    -> Result<Vec<EventRow>, StoreError>;
+    /// Ids of unfinished tasks that should be looked at: whose `wake_at` is at or before `now`, the longest due first, and those
+    /// poked since they were last committed.
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<String>, StoreError>;
+    /// The earliest `wake_at` after `now` of an unfinished task.
+    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The approval with this id.
+    async fn approval(&self, id: &str) -> Result<Option<ApprovalRow>, StoreError>;
+    /// Approvals, newest first.
+    async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<ApprovalRow>, StoreError>;
+    /// Stores a decision, and makes the approval's task due, if the approval is still open with exactly the decisions `before`;
+    /// false where it is not.
+    async fn decide_approval(&self, row: &ApprovalRow, before: &str) -> Result<bool, StoreError>;
+    /// The newest approved approval with this likeness.
+    async fn last_approved(&self, likeness: &str) -> Result<Option<ApprovalRow>, StoreError>;
+
+    /// A blob by the digest of its bytes.
+    async fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Every blob that belongs to a task.
+    async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// The records of a task by `seq`.
+    async fn records(&self, task: &str) -> Result<Vec<RecordRow>, StoreError>;
+    /// Size and root of the log.
+    async fn log_head(&self) -> Result<LogHead, StoreError>;
+    /// Hashes of complete subtrees of the log, those that exist.
+    async fn log_nodes(&self, nodes: &[NodeId]) -> Result<BTreeMap<NodeId, Digest>, StoreError>;
+    /// The newest signed checkpoint.
+    async fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError>;
+    /// Remembers a checkpoint before anyone sees its signature. The same size with another root is an error.
+    async fn put_checkpoint(&self, row: &CheckpointRow) -> Result<(), StoreError>;
+
+    /// A key of a bucket, with the version its last write gave it.
+    async fn bucket_get(&self, bucket: &str, key: &str) -> Result<Option<Versioned>, StoreError>;
+    /// Keys of a bucket after `after`, in byte order, at most `limit`, and the version of the bucket.
+    async fn bucket_keys(
+        &self,
+        bucket: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<KeyPage, StoreError>;
+}
+
+/// Which log a database belongs to. A host with other keys must not write to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Origin of the log.
+    pub origin: String,
+    /// Id of the key that signs checkpoints.
+    pub log_key: Digest,
+    /// Id of the key that signs records.
+    pub record_key: Digest,
+}
+
+/// What a component exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ComponentKind {
+    /// `stepseal:plugin/step`.
+    Plugin,
+    /// `stepseal:plugin/policy`.
+    Policy,
+}
+
+impl ComponentKind {
+    /// The name used in the API and the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plugin => "plugin",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// An uploaded component. Its bytes are kept by `engine::content`, not in the database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentRow {
+    /// SHA-256 of the exact bytes.
+    pub digest: Digest,
+    /// What it exports.
+    pub kind: ComponentKind,
+    /// The name its descriptor gives.
+    pub name: String,
+    /// The version its descriptor gives.
+    pub version: String,
+    /// The descriptor as JSON.
+    pub descriptor: String,
+    /// Interfaces it imports, sorted.
+    pub imports: Vec<String>,
+    /// Bytes.
+    pub size: u64,
+    /// When it was uploaded.
+    pub added: Timestamp,
+}
+
+/// What came of adding a component.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AddComponent {
+    /// It is new.
+    Added,
+    /// The same bytes are there already.
+    Known(ComponentRow),
+    /// Kind, name and version belong to these other bytes.
+    NameTaken(Digest),
+}
+
+/// What the operator lets one plugin use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantRow {
+    /// Name of the plugin; the grant holds for every version of it.
+    pub plugin: String,
+    /// The document in canonical JSON.
+    pub document: String,
+    /// SHA-256 of the document.
+    pub digest: Digest,
+    /// 1 for the first grant of the plugin.
+    pub version: u64,
+    /// When it came into force.
+    pub changed: Timestamp,
+}
+
+/// A policy bound by the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRow {
+    /// Id of the binding.
+    pub id: String,
+    /// The policy component.
+    pub component: Digest,
+    /// Settings in canonical JSON.
+    pub settings: String,
+    /// Scope in canonical JSON.
+    pub scope: String,
+    /// `enforce` or `monitor`.
+    pub mode: String,
+    /// When it was bound.
+    pub bound: Timestamp,
+}
+
+/// What does not change of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTask {
+    /// UUID version 7.
+    pub id: String,
+    /// Who submitted it, as the client said.
+    pub agent: Option<String>,
+    /// Labels in canonical JSON.
+    pub labels: String,
+    /// The client's `Idempotency-Key` and the digest of the request it came with.
+    pub idempotency: Option<(String, Digest)>,
+    /// Blob of the pinned plan.
+    pub plan: Digest,
+    /// Blob of the task's input.
+    pub input: Digest,
+    /// When it was accepted.
+    pub created: Timestamp,
+}
+
+/// What came of accepting a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// It is stored.
+    New,
+    /// The same key came with the same request before: this task.
+    Known(String),
+    /// The same key came with another request before: this task.
+    KeyReused(String),
+}
+
+/// A task as the lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    /// What does not change.
+    pub task: NewTask,
+    /// Where it is.
+    pub state: TaskState,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// When a host should look at it again, where it waits for a time.
+    pub wake_at: Option<Timestamp>,
+    /// It is to be cancelled.
+    pub cancel: bool,
+    /// How often somebody who does not run the task changed something it waits for: a decision, a cancellation.
+    pub pokes: u64,
+    /// How many events it has.
+    pub events: u64,
+    /// How many records it has.
+    pub records: u64,
+    /// Leaf hash of its newest record.
+    pub head: Option<Digest>,
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub struct TaskQuery {
+    /// Only in this state.
+    pub state: Option<TaskState>,
+    /// Only of this agent.
+    pub agent: Option<String>,
+    /// Only tasks older than the one with this id.
+    pub before: Option<String>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// What happened to a task, to be stored together.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// The task.
+    pub task: String,
+    /// How many events the writer knows to be stored. Another number in the database means that somebody else wrote:
+    /// [`CommitError::Stale`], and nothing is stored.
+    pub after: u64,
+    /// What happened, in order; numbered from `after + 1`.
+    pub events: Vec<NewEvent>,
+    /// Signed records in order.
+    pub records: Vec<NewRecord>,
+    /// Byte strings the records and events name. One that is there already is left alone.
+    pub blobs: Vec<NewBlob>,
+    /// Where the task is after this.
+    pub state: TaskState,
+    /// When to look again.
+    pub wake_at: Option<Timestamp>,
+    /// [`TaskRow::pokes`] that the writer has looked at. Where there are more, the task stays due.
+    pub pokes_seen: u64,
+    /// Approvals opened, or closed in the form the writer knows. One that somebody decided about since is left as it is.
+    pub approvals: Vec<ApprovalRow>,
+    /// What the step read, to be checked, and wrote, to be kept.
+    pub keyvalue: KeyValueChanges,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// An event of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What, such as `step.succeeded`.
+    pub kind: &'static str,
+    /// The rest as JSON.
+    pub body: String,
+}
+
+/// A stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// 1 for the first of the task.
+    pub n: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: String,
+    /// The rest as JSON.
+    pub body: String,
+}
+
+/// A signed record to be appended to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Its place in the task, from 0.
+    pub seq: u64,
+    /// The DSSE envelope as JSON.
+    pub envelope: String,
+    /// Its leaf hash.
+    pub leaf_hash: Digest,
+}
+
+/// A stored record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRow {
+    /// Leaf index in the log, from 0.
+    pub index: u64,
+    /// What was appended.
+    pub record: NewRecord,
+}
+
+/// A byte string under its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewBlob {
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// The bytes: salt and payload, as they are disclosed.
+    pub bytes: Vec<u8>,
+}
+
+/// Where an approval is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ApprovalState {
+    /// Somebody must decide.
+    Open,
+    /// Everything asked was approved.
+    Approved,
+    /// Somebody said no.
+    Rejected,
+    /// Nobody decided in time.
+    Expired,
+    /// What it was bound to changed, or its task ended.
+    Void,
+}
+
+impl ApprovalState {
+    /// The name used in the API and the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Void => "void",
+        }
+    }
+}
+
+/// A question put to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// UUID version 7.
+    pub id: String,
+    /// The task.
+    pub task: String,
+    /// The step's id in the plan.
+    pub step: String,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Digest of what was shown (the format's `subject`).
+    pub subject: Digest,
+    /// What is asked and what is shown, as JSON; no payloads, only digests.
+    pub body: String,
+    /// Approvals with the same likeness ask about the same component and step type.
+    pub likeness: String,
+    /// Where it is.
+    pub state: ApprovalState,
+    /// Decisions so far, as JSON.
+    pub decisions: String,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it lapses.
+    pub expires: Timestamp,
+}
+
+/// Which approvals to list.
+#[derive(Clone, Debug, Default)]
+pub struct ApprovalQuery {
+    /// Only in this state.
+    pub state: Option<ApprovalState>,
+    /// Only of this task.
+    pub task: Option<String>,
+    /// Only approvals older than the one with this id.
+    pub before: Option<String>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// Size and root of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHead {
+    /// Leaves.
+    pub size: u64,
+    /// RFC 6962 root hash.
+    pub root: Digest,
+}
+
+/// A checkpoint that was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// What it says.
+    pub head: LogHead,
+    /// The signed note.
+    pub note: String,
+    /// When it was signed.
+    pub signed: Timestamp,
+}
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database was made by a newer Stepseal.
+    #[error(
+        "the database has schema version {found}, this program knows versions up to {known}: use the newer stepseal that wrote it"
+    )]
+    Newer {
+        /// Version in the database.
+        found: i64,
+        /// Newest version this program knows.
+        known: i64,
+    },
+    /// A value in the database is not what this program writes.
+    #[error("the database holds {what} that cannot be read: {why}")]
+    Corrupt {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file cannot be used as our database.
+    #[error("the database {path} cannot be used: {why}")]
+    Unusable {
+        /// Which file.
+        path: String,
+        /// What is wrong with it and what can be done.
+        why: String,
+    },
+    /// What was to be stored contradicts what is stored, or itself. Nothing was stored.
+    #[error("{what} was not stored: {why}")]
+    Refused {
+        /// Which value.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The writer is gone or its queue is full.
+    #[error("the database is too busy")]
+    Busy,
+    /// Anything the database itself says.
+    #[error("the database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A migration failed.
+    #[error("bringing the database up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// Why a transition was not stored, or may not have been.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else changed the task. Nothing was stored.
+    #[error("task {0} was changed by somebody else")]
+    Stale(String),
+    /// A key or list that the step read has changed since. Nothing was stored.
+    #[error("key {key:?} of bucket {bucket:?} changed while the step ran")]
+    Conflict {
+        /// The bucket.
+        bucket: String,
+        /// The key, or empty where the list of keys changed.
+        key: String,
+    },
+    /// The database failed; whether it stored the transition is not known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

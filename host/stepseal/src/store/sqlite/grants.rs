@@ -1,0 +1,136 @@
+//! What the operator decided: grants and policy bindings.
+
+use sqlx::SqlitePool;
+use stepseal_receipts::time::Timestamp;
+
+use super::row;
+use super::writer::Writer;
+use crate::store::{GrantRow, PolicyRow, StoreError};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT plugin, document, digest, version, changed_ms FROM grants ",
+            $rest
+        )
+    };
+}
+
+type GrantColumns = (String, String, Vec<u8>, i64, i64);
+type PolicyColumns = (String, Vec<u8>, String, String, String, i64);
+
+pub(super) async fn put(writer: &Writer, new: GrantRow) -> Result<u64, StoreError> {
+    let version = writer
+        .write(move |connection| {
+            Box::pin(async move {
+                let version: i64 = sqlx::query_scalar(
+                    "INSERT INTO grants (plugin, document, digest, version, changed_ms) VALUES ($1, $2, $3, 1, $4) \
+                     ON CONFLICT (plugin) DO UPDATE SET document = excluded.document, digest = excluded.digest, \
+                     version = grants.version + 1, changed_ms = excluded.changed_ms RETURNING version",
+                )
+                .bind(new.plugin)
+                .bind(new.document)
+                .bind(row::bytes(&new.digest))
+                .bind(row::ms(new.changed))
+                .fetch_one(connection)
+                .await?;
+                Ok(version)
+            })
+        })
+        .await?;
+    row::unsigned("the version of a grant", version)
+}
+
+pub(super) async fn of(readers: &SqlitePool, plugin: &str) -> Result<Option<GrantRow>, StoreError> {
+    sqlx::query_as::<_, GrantColumns>(select!("WHERE plugin = $1"))
+        .bind(plugin.to_owned())
+        .fetch_optional(readers)
+        .await?
+        .map(decode)
+        .transpose()
+}
+
+pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<GrantRow>, StoreError> {
+    sqlx::query_as::<_, GrantColumns>(select!("ORDER BY plugin"))
+        .fetch_all(readers)
+        .await?
+        .into_iter()
+        .map(decode)
+        .collect()
+}
+
+fn decode(
+    (plugin, document, digest, version, changed): GrantColumns,
+) -> Result<GrantRow, StoreError> {
+    Ok(GrantRow {
+        plugin,
+        document,
+        digest: row::digest("the digest of a grant", &digest)?,
+        version: row::unsigned("the version of a grant", version)?,
+        changed: row::time("the time of a grant", changed)?,
+    })
+}
+
+pub(super) async fn bind_policy(writer: &Writer, new: PolicyRow) -> Result<(), StoreError> {
+    writer
+        .write(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO policies (id, component, settings, scope, mode, bound_ms) \
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(new.id)
+                .bind(row::bytes(&new.component))
+                .bind(new.settings)
+                .bind(new.scope)
+                .bind(new.mode)
+                .bind(row::ms(new.bound))
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+pub(super) async fn policies(readers: &SqlitePool) -> Result<Vec<PolicyRow>, StoreError> {
+    sqlx::query_as::<_, PolicyColumns>(
+        "SELECT id, component, settings, scope, mode, bound_ms FROM policies \
+         WHERE ended_ms IS NULL ORDER BY bound_ms, id",
+    )
+    .fetch_all(readers)
+    .await?
+    .into_iter()
+    .map(|(id, component, settings, scope, mode, bound)| {
+        Ok(PolicyRow {
+            id,
+            component: row::digest("the component of a policy", &component)?,
+            settings,
+            scope,
+            mode,
+            bound: row::time("the time of a policy", bound)?,
+        })
+    })
+    .collect()
+}
+
+pub(super) async fn unbind_policy(
+    writer: &Writer,
+    id: String,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    writer
+        .write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE policies SET ended_ms = $2 WHERE id = $1 AND ended_ms IS NULL",
+                )
+                .bind(id)
+                .bind(row::ms(at))
+                .execute(connection)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}

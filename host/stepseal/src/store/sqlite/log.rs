@@ -1,0 +1,245 @@
+//! The log: whose it is, its records, its tree and the heads that were signed.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqlitePool};
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::tree::{Frontier, NodeId};
+
+use super::row;
+use super::writer::Writer;
+use crate::store::{CheckpointRow, Identity, LogHead, NewRecord, RecordRow, StoreError};
+
+/// Nodes asked for in one statement. A proof needs at most 64.
+const NODES_MAX: usize = 256;
+
+pub(super) const RECORDS: &str =
+    "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE task = $1 ORDER BY seq";
+pub(super) const HEAD: &str = "SELECT size, frontier, write_version FROM log_head WHERE id = 1";
+
+pub(super) async fn identity(readers: &SqlitePool) -> Result<Option<Identity>, StoreError> {
+    let found: Option<(String, Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT origin, log_key, record_key FROM identity WHERE id = 1")
+            .fetch_optional(readers)
+            .await?;
+    found
+        .map(|(origin, log_key, record_key)| {
+            Ok(Identity {
+                origin,
+                log_key: row::digest("the key of its log", &log_key)?,
+                record_key: row::digest("the key of its records", &record_key)?,
+            })
+        })
+        .transpose()
+}
+
+pub(super) async fn claim(writer: &Writer, identity: Identity) -> Result<(), StoreError> {
+    let claimed = writer
+        .write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "INSERT INTO identity (id, origin, log_key, record_key) VALUES (1, $1, $2, $3) \
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(identity.origin)
+                .bind(row::bytes(&identity.log_key))
+                .bind(row::bytes(&identity.record_key))
+                .execute(connection)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await?;
+    if claimed {
+        Ok(())
+    } else {
+        Err(StoreError::Refused {
+            what: "the name of the log",
+            why: "the database belongs to a log already".to_owned(),
+        })
+    }
+}
+
+pub(super) async fn probe(readers: &SqlitePool, writer: &Writer) -> Result<(), StoreError> {
+    sqlx::query_scalar::<_, i64>("SELECT size FROM log_head WHERE id = 1")
+        .fetch_one(readers)
+        .await?;
+    writer.write(|connection| Box::pin(touch(connection))).await
+}
+
+/// Writes a row as it is. A lock alone would not do: in WAL mode it is had on a full disk too.
+pub(super) async fn touch(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query("UPDATE log_head SET size = size WHERE id = 1")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn records(
+    readers: &SqlitePool,
+    task: &str,
+) -> Result<Vec<RecordRow>, StoreError> {
+    let rows: Vec<(i64, i64, String, Vec<u8>)> = sqlx::query_as(RECORDS)
+        .bind(task.to_owned())
+        .fetch_all(readers)
+        .await?;
+    rows.into_iter()
+        .map(|(index, seq, envelope, leaf_hash)| {
+            Ok(RecordRow {
+                index: row::unsigned("the place of a record in the log", index)?,
+                record: NewRecord {
+                    seq: row::unsigned("the place of a record in its task", seq)?,
+                    envelope,
+                    leaf_hash: row::digest("the hash of a record", &leaf_hash)?,
+                },
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn head(readers: &SqlitePool) -> Result<LogHead, StoreError> {
+    let columns: (i64, Vec<u8>, i64) = sqlx::query_as(HEAD).fetch_one(readers).await?;
+    let edge = Edge::decode(columns.0, &columns.1, columns.2)?;
+    Ok(LogHead {
+        size: edge.frontier.size(),
+        root: edge.frontier.root(),
+    })
+}
+
+/// The row `log_head`: where the next record goes.
+#[derive(Clone, Debug)]
+pub(super) struct Edge {
+    /// The right edge of the tree.
+    pub(super) frontier: Frontier,
+    /// The last version given to a key-value write.
+    pub(super) write_version: u64,
+}
+
+impl Edge {
+    pub(super) fn decode(size: i64, frontier: &[u8], version: i64) -> Result<Self, StoreError> {
+        let corrupt = |why: String| StoreError::Corrupt {
+            what: "the head of the log",
+            why,
+        };
+        let frontier = if frontier.is_empty() {
+            Frontier::new()
+        } else {
+            Frontier::from_bytes(frontier).map_err(|error| corrupt(error.to_string()))?
+        };
+        if row::unsigned("the size of the log", size)? != frontier.size() {
+            return Err(corrupt(format!(
+                "the size is {size}, its tree has {} leaves",
+                frontier.size()
+            )));
+        }
+        Ok(Self {
+            frontier,
+            write_version: row::unsigned("the version of a write", version)?,
+        })
+    }
+}
+
+pub(super) async fn nodes(
+    readers: &SqlitePool,
+    nodes: &[NodeId],
+) -> Result<BTreeMap<NodeId, Digest>, StoreError> {
+    let mut wanted = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        // No tree that fits the column has such a node.
+        if let Ok(index) = i64::try_from(node.index) {
+            wanted.push((i64::from(node.level), index));
+        }
+    }
+    let mut found = BTreeMap::new();
+    for wanted in wanted.chunks(NODES_MAX) {
+        let mut query = sqlx::query_as::<_, (i64, i64, Vec<u8>)>(AssertSqlSafe(nodes_sql(
+            wanted.len().next_power_of_two(),
+        )));
+        // Filled up with the last one: a few lengths are compiled once each, and the answer is the same.
+        let fill = wanted.last().copied().unwrap_or_default();
+        for at in 0..wanted.len().next_power_of_two() {
+            let (level, index) = wanted.get(at).copied().unwrap_or(fill);
+            query = query.bind(level).bind(index);
+        }
+        for (level, index, hash) in query.fetch_all(readers).await? {
+            let node = NodeId {
+                level: u8::try_from(level).map_err(|_| StoreError::Corrupt {
+                    what: "a node of the log",
+                    why: format!("it is on level {level}"),
+                })?,
+                index: row::unsigned("the place of a node", index)?,
+            };
+            found.insert(node, row::digest("a node of the log", &hash)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Looks up `count` nodes. `CROSS JOIN` makes `SQLite` go from the list to the tables and not the other way round.
+pub(super) fn nodes_sql(count: usize) -> String {
+    let mut sql = String::from("WITH wanted (level, node_index) AS (VALUES ");
+    for at in 0..count {
+        sql.push_str(if at == 0 { "(?, ?)" } else { ", (?, ?)" });
+    }
+    sql.push_str(
+        ") SELECT wanted.level, wanted.node_index, log_nodes.hash FROM wanted CROSS JOIN log_nodes \
+         ON log_nodes.level = wanted.level AND log_nodes.node_index = wanted.node_index WHERE wanted.level > 0 \
+         UNION ALL SELECT 0, records.leaf_index, records.leaf_hash FROM wanted CROSS JOIN records \
+         ON records.leaf_index = wanted.node_index WHERE wanted.level = 0",
+    );
+    sql
+}
+
+pub(super) async fn checkpoint(readers: &SqlitePool) -> Result<Option<CheckpointRow>, StoreError> {
+    let found: Option<(i64, Vec<u8>, String, i64)> = sqlx::query_as(
+        "SELECT size, root, note, signed_ms FROM checkpoints ORDER BY size DESC LIMIT 1",
+    )
+    .fetch_optional(readers)
+    .await?;
+    found
+        .map(|(size, root, note, signed)| {
+            Ok(CheckpointRow {
+                head: LogHead {
+                    size: row::unsigned("the size of a checkpoint", size)?,
+                    root: row::digest("the root of a checkpoint", &root)?,
+                },
+                note,
+                signed: row::time("the time of a checkpoint", signed)?,
+            })
+        })
+        .transpose()
+}
+
+/// A head of more leaves than the log has is refused too: it would promise records that a crash could take back.
+pub(super) async fn put_checkpoint(writer: &Writer, new: CheckpointRow) -> Result<(), StoreError> {
+    let size = row::signed("the size of a checkpoint", new.head.size)?;
+    let put = writer
+        .write(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "INSERT INTO checkpoints (size, root, note, signed_ms) \
+                     SELECT $1, $2, $3, $4 FROM log_head WHERE log_head.size >= $1 \
+                     ON CONFLICT (size) DO UPDATE SET note = excluded.note, signed_ms = excluded.signed_ms \
+                     WHERE checkpoints.root = excluded.root",
+                )
+                .bind(size)
+                .bind(row::bytes(&new.head.root))
+                .bind(new.note)
+                .bind(row::ms(new.signed))
+                .execute(connection)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await?;
+    if put {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: "a checkpoint",
+        why: format!(
+            "{size} leaves are more than the log has, or were signed with another root before"
+        ),
+    })
+}

@@ -1,0 +1,232 @@
+//! `SQLite`, the embedded default.
+//!
+//! A pool of read-only connections answers; one task ([`writer`]) holds the one connection that writes. Transitions
+//! that wait for it share a transaction and its flush to disk ([`batch`]). `SQLite` has one writer at a time anyway:
+//! queueing in front of it costs nothing, is fair, and takes the lock once for many.
+//!
+//! Every file here holds one concern and the SQL for it. The text of SQL never depends on data.
+
+mod approvals;
+mod batch;
+mod components;
+mod grants;
+mod keyvalue;
+mod log;
+mod open;
+mod row;
+mod script;
+mod tasks;
+#[cfg(test)]
+mod tests;
+pub mod version;
+mod world;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::store::{KeyPage, Versioned};
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::time::Timestamp;
+use stepseal_receipts::tree::NodeId;
+
+use self::writer::Writer;
+use super::{
+    Accept, AddComponent, ApprovalQuery, ApprovalRow, CheckpointRow, CommitError, ComponentKind,
+    ComponentRow, EventRow, GrantRow, Identity, LogHead, NewTask, PolicyRow, RecordRow, Store,
+    StoreError, TaskQuery, TaskRow, Transition,
+};
+
+/// A database in one file.
+///
+/// Opening it twice at the same time is harmless to the data (`SQLite`'s own lock holds) but not meant: the host locks
+/// its data directory.
+#[derive(Debug)]
+pub struct SqliteStore {
+    readers: SqlitePool,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it where there is none (the directory must be there) and brings its schema up
+    /// to date. Must be called inside a tokio runtime, on which the writer then lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] where a newer program has migrated it; [`StoreError::Unusable`] where the file is not a
+    /// database of ours, is damaged, or cannot be written to.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let opened = open::open(path).await?;
+        Ok(Self {
+            readers: opened.readers,
+            writer: Writer::start(opened.writer, opened.options),
+        })
+    }
+
+    /// Stores what is queued, then closes every connection, which folds the write-ahead log into the file. Afterwards
+    /// every method fails. Without it nothing is lost: the next [`SqliteStore::open`] reads the write-ahead log.
+    pub async fn close(&self) {
+        // The last connection to close folds the log in, and a reader cannot.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        log::identity(&self.readers).await
+    }
+
+    async fn claim(&self, identity: &Identity) -> Result<(), StoreError> {
+        log::claim(&self.writer, identity.clone()).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        log::probe(&self.readers, &self.writer).await
+    }
+
+    async fn add_component(&self, component: &ComponentRow) -> Result<AddComponent, StoreError> {
+        components::add(&self.readers, &self.writer, component).await
+    }
+
+    async fn component(&self, digest: &Digest) -> Result<Option<ComponentRow>, StoreError> {
+        components::by_digest(&self.readers, digest).await
+    }
+
+    async fn component_named(
+        &self,
+        kind: ComponentKind,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<ComponentRow>, StoreError> {
+        components::named(&self.readers, kind, name, version).await
+    }
+
+    async fn components(&self) -> Result<Vec<ComponentRow>, StoreError> {
+        components::all(&self.readers).await
+    }
+
+    async fn put_grant(&self, row: &GrantRow) -> Result<u64, StoreError> {
+        grants::put(&self.writer, row.clone()).await
+    }
+
+    async fn grant(&self, plugin: &str) -> Result<Option<GrantRow>, StoreError> {
+        grants::of(&self.readers, plugin).await
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
+        grants::all(&self.readers).await
+    }
+
+    async fn bind_policy(&self, row: &PolicyRow) -> Result<(), StoreError> {
+        grants::bind_policy(&self.writer, row.clone()).await
+    }
+
+    async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError> {
+        grants::policies(&self.readers).await
+    }
+
+    async fn unbind_policy(&self, id: &str, at: Timestamp) -> Result<bool, StoreError> {
+        grants::unbind_policy(&self.writer, id.to_owned(), at).await
+    }
+
+    async fn accept(&self, task: &NewTask, transition: Transition) -> Result<Accept, CommitError> {
+        self.writer.accept(task.clone(), transition).await
+    }
+
+    async fn commit(&self, transition: Transition) -> Result<(), CommitError> {
+        self.writer.commit(transition).await
+    }
+
+    async fn task(&self, id: &str) -> Result<Option<TaskRow>, StoreError> {
+        tasks::by_id(&self.readers, id).await
+    }
+
+    async fn task_with_key(&self, key: &str) -> Result<Option<(String, Digest)>, StoreError> {
+        tasks::with_key(&self.readers, key).await
+    }
+
+    async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, StoreError> {
+        tasks::list(&self.readers, query).await
+    }
+
+    async fn request_cancel(&self, id: &str) -> Result<bool, StoreError> {
+        tasks::request_cancel(&self.writer, id.to_owned()).await
+    }
+
+    async fn events(
+        &self,
+        task: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        tasks::events(&self.readers, task, after, limit).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<String>, StoreError> {
+        tasks::due(&self.readers, now, limit).await
+    }
+
+    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        tasks::next_wake(&self.readers, now).await
+    }
+
+    async fn approval(&self, id: &str) -> Result<Option<ApprovalRow>, StoreError> {
+        approvals::by_id(&self.readers, id).await
+    }
+
+    async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<ApprovalRow>, StoreError> {
+        approvals::list(&self.readers, query).await
+    }
+
+    async fn decide_approval(&self, row: &ApprovalRow, before: &str) -> Result<bool, StoreError> {
+        approvals::decide(&self.writer, row.clone(), before.to_owned()).await
+    }
+
+    async fn last_approved(&self, likeness: &str) -> Result<Option<ApprovalRow>, StoreError> {
+        approvals::last_approved(&self.readers, likeness).await
+    }
+
+    async fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        tasks::blob(&self.readers, digest).await
+    }
+
+    async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+        tasks::blobs(&self.readers, task).await
+    }
+
+    async fn records(&self, task: &str) -> Result<Vec<RecordRow>, StoreError> {
+        log::records(&self.readers, task).await
+    }
+
+    async fn log_head(&self) -> Result<LogHead, StoreError> {
+        log::head(&self.readers).await
+    }
+
+    async fn log_nodes(&self, nodes: &[NodeId]) -> Result<BTreeMap<NodeId, Digest>, StoreError> {
+        log::nodes(&self.readers, nodes).await
+    }
+
+    async fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError> {
+        log::checkpoint(&self.readers).await
+    }
+
+    async fn put_checkpoint(&self, row: &CheckpointRow) -> Result<(), StoreError> {
+        log::put_checkpoint(&self.writer, row.clone()).await
+    }
+
+    async fn bucket_get(&self, bucket: &str, key: &str) -> Result<Option<Versioned>, StoreError> {
+        keyvalue::get(&self.readers, bucket, key).await
+    }
+
+    async fn bucket_keys(
+        &self,
+        bucket: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<KeyPage, StoreError> {
+        keyvalue::keys(&self.readers, bucket, after, limit).await
+    }
+}

@@ -1,0 +1,173 @@
+-- The first schema. Forward only: never edit a migration that was released, its checksum is in every database.
+--
+-- Columns are portable: text ids, 64-bit integers (`_ms` = milliseconds since the Unix epoch), blobs; digests are 32 raw
+-- bytes. PostgreSQL has the same tables under the same numbers.
+--
+-- Every list is read along an index and with a LIMIT, so that its cost is the page, not the table. Ids of tasks and
+-- approvals are UUID version 7, which sort by time: "newest first" is the primary key read backwards, and a page goes
+-- on at `id < the last one seen`.
+
+-- Which log this database belongs to: one row once the host has claimed it.
+CREATE TABLE identity (
+  id             INTEGER PRIMARY KEY CHECK (id = 1),
+  origin         TEXT NOT NULL,
+  log_key        BLOB NOT NULL CHECK (length(log_key) = 32),
+  record_key     BLOB NOT NULL CHECK (length(record_key) = 32)
+) STRICT;
+
+-- A few hundred rows at most: listed whole.
+CREATE TABLE components (
+  digest         BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+  kind           TEXT NOT NULL,
+  name           TEXT NOT NULL,
+  version        TEXT NOT NULL,
+  descriptor     TEXT NOT NULL,
+  imports        TEXT NOT NULL,
+  size           INTEGER NOT NULL,
+  added_ms       INTEGER NOT NULL,
+  UNIQUE (kind, name, version)
+) STRICT;
+-- The newest component of a name, and the list by name.
+CREATE INDEX components_by_name ON components (name, added_ms, digest);
+
+CREATE TABLE grants (
+  plugin         TEXT NOT NULL PRIMARY KEY,
+  document       TEXT NOT NULL,
+  digest         BLOB NOT NULL CHECK (length(digest) = 32),
+  version        INTEGER NOT NULL,
+  changed_ms     INTEGER NOT NULL
+) STRICT;
+
+-- A binding that has ended keeps its row: records name it.
+CREATE TABLE policies (
+  id             TEXT NOT NULL PRIMARY KEY,
+  component      BLOB NOT NULL CHECK (length(component) = 32),
+  settings       TEXT NOT NULL,
+  scope          TEXT NOT NULL,
+  mode           TEXT NOT NULL,
+  bound_ms       INTEGER NOT NULL,
+  ended_ms       INTEGER
+) STRICT;
+CREATE INDEX policies_in_force ON policies (bound_ms, id) WHERE ended_ms IS NULL;
+
+-- `events`, `records` and `head` repeat what the tables below hold, so that a commit reads one row of the task.
+-- `pokes` counts what others than the task's runner changed of it. `due_ms` says when to look at it: 0 where there are
+-- pokes that no commit has seen, else `wake_at_ms`, and nothing once it is finished.
+CREATE TABLE tasks (
+  id             TEXT NOT NULL PRIMARY KEY,
+  agent          TEXT,
+  labels         TEXT NOT NULL,
+  idempotency_key    TEXT UNIQUE,
+  idempotency_digest BLOB CHECK (length(idempotency_digest) = 32),
+  plan           BLOB NOT NULL CHECK (length(plan) = 32),
+  input          BLOB NOT NULL CHECK (length(input) = 32),
+  created_ms     INTEGER NOT NULL,
+  state          TEXT NOT NULL,
+  updated_ms     INTEGER NOT NULL,
+  wake_at_ms     INTEGER,
+  due_ms         INTEGER,
+  cancel         INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1)),
+  pokes          INTEGER NOT NULL DEFAULT 0,
+  events         INTEGER NOT NULL,
+  records        INTEGER NOT NULL,
+  head           BLOB CHECK (length(head) = 32),
+  CHECK ((idempotency_key IS NULL) = (idempotency_digest IS NULL))
+) STRICT, WITHOUT ROWID;
+-- One index for each mixture of filters: a rare state of a busy agent must not read all of the agent's tasks.
+CREATE INDEX tasks_by_state ON tasks (state, id);
+CREATE INDEX tasks_by_agent ON tasks (agent, id) WHERE agent IS NOT NULL;
+CREATE INDEX tasks_by_agent_and_state ON tasks (agent, state, id) WHERE agent IS NOT NULL;
+-- What is due: finished tasks are not in it, so it stays as small as the work that waits. A condition on `state` would
+-- do the same, but lets the planner take the index above and sort.
+CREATE INDEX tasks_due ON tasks (due_ms, id) WHERE due_ms IS NOT NULL;
+
+-- Clustered by task: folding a task reads neighbours.
+CREATE TABLE events (
+  task           TEXT NOT NULL REFERENCES tasks (id),
+  n              INTEGER NOT NULL,
+  at_ms          INTEGER NOT NULL,
+  kind           TEXT NOT NULL,
+  body           TEXT NOT NULL,
+  PRIMARY KEY (task, n)
+) STRICT, WITHOUT ROWID;
+
+-- The log. `leaf_index` counts from 0 without gap, in the order of the commits.
+CREATE TABLE records (
+  leaf_index     INTEGER PRIMARY KEY,
+  task           TEXT NOT NULL REFERENCES tasks (id),
+  seq            INTEGER NOT NULL,
+  envelope       TEXT NOT NULL,
+  leaf_hash      BLOB NOT NULL CHECK (length(leaf_hash) = 32),
+  UNIQUE (task, seq)
+) STRICT;
+
+-- Hashes of complete subtrees, level 1 and up; level 0 is `records.leaf_hash`. Written once, never changed.
+CREATE TABLE log_nodes (
+  level          INTEGER NOT NULL,
+  node_index     INTEGER NOT NULL,
+  hash           BLOB NOT NULL CHECK (length(hash) = 32),
+  PRIMARY KEY (level, node_index)
+) STRICT, WITHOUT ROWID;
+
+-- One row: the right edge of the tree, so that an append needs nothing else, and the last version given to a
+-- key-value write. An empty frontier is that of the empty tree.
+CREATE TABLE log_head (
+  id             INTEGER PRIMARY KEY CHECK (id = 1),
+  size           INTEGER NOT NULL,
+  frontier       BLOB NOT NULL,
+  write_version  INTEGER NOT NULL
+) STRICT;
+INSERT INTO log_head (id, size, frontier, write_version) VALUES (1, 0, x'', 0);
+
+-- Every head that was ever signed, by size: a second root for a size is refused by the key.
+CREATE TABLE checkpoints (
+  size           INTEGER PRIMARY KEY,
+  root           BLOB NOT NULL CHECK (length(root) = 32),
+  note           TEXT NOT NULL,
+  signed_ms      INTEGER NOT NULL
+) STRICT;
+
+-- Everything that can be erased. Two tasks may name the same bytes.
+CREATE TABLE blobs (
+  digest         BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+  bytes          BLOB NOT NULL
+) STRICT;
+-- `digest` is no foreign key: the row stays where the blob is erased.
+CREATE TABLE task_blobs (
+  task           TEXT NOT NULL REFERENCES tasks (id),
+  digest         BLOB NOT NULL CHECK (length(digest) = 32),
+  PRIMARY KEY (task, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE approvals (
+  id             TEXT NOT NULL PRIMARY KEY,
+  task           TEXT NOT NULL REFERENCES tasks (id),
+  step           TEXT NOT NULL,
+  attempt        INTEGER NOT NULL,
+  subject        BLOB NOT NULL CHECK (length(subject) = 32),
+  body           TEXT NOT NULL,
+  likeness       TEXT NOT NULL,
+  state          TEXT NOT NULL,
+  decisions      TEXT NOT NULL,
+  opened_ms      INTEGER NOT NULL,
+  expires_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX approvals_by_state ON approvals (state, id);
+CREATE INDEX approvals_by_task ON approvals (task, id);
+CREATE INDEX approvals_by_task_and_state ON approvals (task, state, id);
+-- The last approved one like it.
+CREATE INDEX approvals_alike ON approvals (likeness, id) WHERE state = 'approved';
+
+-- Key-value buckets of plugins. A version is `log_head.write_version` after the transition that wrote; a bucket's
+-- version is that of the last write to any of its keys, deletions included, so that a list that was read can be checked.
+CREATE TABLE buckets (
+  name           TEXT NOT NULL PRIMARY KEY,
+  version        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bucket_entries (
+  bucket         TEXT NOT NULL,
+  entry_key      TEXT NOT NULL,
+  value          BLOB NOT NULL,
+  version        INTEGER NOT NULL,
+  PRIMARY KEY (bucket, entry_key)
+) STRICT, WITHOUT ROWID;
