@@ -1,0 +1,64 @@
+//! Why the engine did not do what it was asked.
+
+use crate::store::{Identity, StoreError};
+
+/// One thing wrong with what a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// JSON Pointer (RFC 6901) of the place in the request body; empty for the whole.
+    pub pointer: String,
+    /// What is wrong and what to do, as a sentence.
+    pub message: String,
+}
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such thing.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// `task`, `component`, ...
+        what: &'static str,
+        /// What was asked for.
+        id: String,
+    },
+    /// What was sent is not right; every fault is listed.
+    #[error("the request has {} fault(s)", .0.len())]
+    Invalid(Vec<Fault>),
+    /// A component was refused.
+    #[error("{0}")]
+    Component(#[from] stepseal_sandbox::LoadError),
+    /// It clashes with what is there.
+    #[error("{message}")]
+    Conflict {
+        /// For programs: `name-taken`, `already-decided`, `changed`, `key-reused`, `finished`, `expired`, `in-use`.
+        code: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The caller may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The database belongs to another log or was written with other keys.
+    #[error("the database belongs to log {} with log key {} and record key {}, this host is {} with {} and {}: \
+        use the keys the database was made with, or another data directory",
+        found.origin, found.log_key, found.record_key, ours.origin, ours.log_key, ours.record_key)]
+    Foreign {
+        /// What the database says.
+        found: Box<Identity>,
+        /// What this host has.
+        ours: Box<Identity>,
+    },
+    /// Too much is going on.
+    #[error("the host is busy, try again in {retry_after_s} s")]
+    Busy {
+        /// Seconds after which it is worth trying again.
+        retry_after_s: u64,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A defect, or a broken disk. The text is for the log, never for clients.
+    #[error("{0}")]
+    Internal(String),
+}

@@ -1,0 +1,463 @@
+//! Policies: bound by the operator, asked about the plan, and before and after every step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::json;
+use stepseal_receipts::record::{self, VerdictKind};
+use stepseal_receipts::time::Timestamp;
+use stepseal_sandbox::{Limits, PolicyCall, PolicyRun, Stage, Verdict};
+
+use super::components::Policy;
+use super::grants::{Grant, is_name};
+use super::payload::Payload;
+use super::schema::text;
+use super::verdict::Judgement;
+pub use super::verdict::Mode;
+use super::{Engine, EngineError, Fault};
+use crate::store::{ComponentKind, PolicyRow};
+
+/// Bindings in force at once. All their verdicts go into one record, which has at most 32 KiB.
+const BINDINGS_MAX: usize = 12;
+/// Bytes of a policy's reason that are kept, for the same cause.
+const REASON_BYTES_MAX: usize = 256;
+/// Bytes of a reason code or role that are kept.
+const CODE_BYTES_MAX: usize = 64;
+/// Bytes of a binding's settings in canonical JSON.
+const SETTINGS_BYTES_MAX: usize = 64 << 10;
+
+/// What a policy is bound to. An absent member does not narrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// Only tasks of this agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Only steps of this plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Only steps of this type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_type: Option<String>,
+    /// Only tasks that have all these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Scope {
+    /// Whether it covers what is judged. A plan is covered where one of its steps is.
+    fn covers(&self, target: &Target<'_>) -> bool {
+        self.agent
+            .as_deref()
+            .is_none_or(|agent| target.agent == Some(agent))
+            && self
+                .labels
+                .iter()
+                .all(|(name, value)| target.labels.get(name) == Some(value))
+            && target.steps.iter().any(|(plugin, step_type)| {
+                self.plugin
+                    .as_deref()
+                    .is_none_or(|wanted| wanted == *plugin)
+                    && self
+                        .step_type
+                        .as_deref()
+                        .is_none_or(|wanted| wanted == *step_type)
+            })
+    }
+}
+
+/// An operator's wish to bind a policy.
+#[derive(Clone, Debug)]
+pub struct BindPolicy {
+    /// The policy component, by digest.
+    pub component: Digest,
+    /// Must fit the policy's `settings-schema`.
+    pub settings: Value,
+    /// Where it applies.
+    pub scope: Scope,
+    /// Whether it counts.
+    pub mode: Mode,
+}
+
+impl Engine {
+    /// Binds a policy. Approvals given under the set of policies before are void from then on.
+    pub async fn bind_policy(&self, bind: BindPolicy) -> Result<PolicyRow, EngineError> {
+        let row = self.component(&bind.component).await?;
+        let fault = |pointer: &str, message: String| {
+            Err(EngineError::Invalid(vec![Fault {
+                pointer: pointer.to_owned(),
+                message,
+            }]))
+        };
+        if row.kind != ComponentKind::Policy {
+            return fault(
+                "/component",
+                format!("{} is a plugin, not a policy", row.name),
+            );
+        }
+        for (pointer, name) in [
+            ("/scope/plugin", &bind.scope.plugin),
+            ("/scope/step_type", &bind.scope.step_type),
+        ] {
+            if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
+                return fault(
+                    pointer,
+                    format!("{name:?} can name nothing: {}", super::grants::NAME_RULE),
+                );
+            }
+        }
+        let policy = Policy::from_row(row)?;
+        let faults = policy.settings.faults(&bind.settings, "/settings");
+        if !faults.is_empty() {
+            return Err(EngineError::Invalid(faults));
+        }
+        let settings = canonical(&bind.settings);
+        if settings.len() > SETTINGS_BYTES_MAX {
+            return fault(
+                "/settings",
+                format!(
+                    "{} bytes; at most {SETTINGS_BYTES_MAX} are kept",
+                    settings.len()
+                ),
+            );
+        }
+        let (store, clock) = (Arc::clone(&self.0.store), Arc::clone(&self.0.clock));
+        let scope = canonical(&serde_json::to_value(&bind.scope).expect("a scope is JSON"));
+        self.change_rules(async move {
+            if store.policies().await?.len() >= BINDINGS_MAX {
+                return Err(EngineError::Conflict {
+                    code: "too-many-policies",
+                    message: format!("{BINDINGS_MAX} policies are bound already; unbind one first"),
+                });
+            }
+            let row = PolicyRow {
+                id: clock.id(),
+                component: bind.component,
+                settings,
+                scope,
+                mode: bind.mode.as_str().to_owned(),
+                bound: clock.now(),
+            };
+            store.bind_policy(&row).await?;
+            Ok(row)
+        })
+        .await
+    }
+
+    /// Every binding in force, oldest first.
+    pub async fn policies(&self) -> Result<Vec<PolicyRow>, EngineError> {
+        Ok(self.0.store.policies().await?)
+    }
+
+    /// Ends a binding.
+    pub async fn unbind_policy(&self, id: &str) -> Result<(), EngineError> {
+        let (store, now, wanted) = (Arc::clone(&self.0.store), self.0.clock.now(), id.to_owned());
+        let ended = self.change_rules(async move { Ok(store.unbind_policy(&wanted, now).await?) });
+        if ended.await? {
+            return Ok(());
+        }
+        Err(EngineError::NotFound {
+            what: "policy binding",
+            id: id.to_owned(),
+        })
+    }
+
+    /// Changes grants or policies: stores, then puts in force. Goes on to its end if the client who asked hangs up.
+    pub(crate) async fn change_rules<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let engine = self.clone();
+        let work = async move {
+            let _changing = engine.0.rules_change.lock().await;
+            // From here until it is read back, whoever acts under the rules waits for the change.
+            engine.0.rules_stale.store(true, Ordering::SeqCst);
+            let changed = change.await?;
+            engine.reload_rules().await?;
+            Ok(changed)
+        };
+        let done = tokio::spawn(work).await;
+        done.map_err(|error| EngineError::Internal(error.to_string()))?
+    }
+
+    /// Reads grants and bindings again. The caller holds `rules_change`.
+    pub(crate) async fn reload_rules(&self) -> Result<(), EngineError> {
+        let mut grants = BTreeMap::new();
+        for row in self.0.store.grants().await? {
+            grants.insert(row.plugin.clone(), Arc::new(Grant::from_row(&row)?));
+        }
+        let mut bindings = Vec::new();
+        for row in self.0.store.policies().await? {
+            let component = self.component(&row.component).await?;
+            bindings.push(Binding::new(row, Policy::from_row(component)?)?);
+        }
+        *self.0.rules.write().expect("no panic while held") =
+            Arc::new(Rules::new(grants, bindings));
+        self.0.rules_stale.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Grants and policies in force now. A change that was stored is in force, whatever became of those who made it.
+    pub(crate) async fn rules(&self) -> Result<Arc<Rules>, EngineError> {
+        if self.0.rules_stale.load(Ordering::SeqCst) {
+            let _changing = self.0.rules_change.lock().await;
+            if self.0.rules_stale.load(Ordering::SeqCst) {
+                self.reload_rules().await?;
+            }
+        }
+        Ok(Arc::clone(
+            &self.0.rules.read().expect("no panic while held"),
+        ))
+    }
+
+    /// Asks every policy in force that wants this stage and whose scope covers `target`, all about the same input.
+    ///
+    /// The input comes back as a payload where somebody was asked: it belongs to the record.
+    pub(crate) async fn judge(
+        &self,
+        rules: &Rules,
+        stage: Stage,
+        target: &Target<'_>,
+        input: impl FnOnce() -> Value,
+        now: Timestamp,
+    ) -> Result<(Vec<Judgement>, Option<Payload>), EngineError> {
+        let asked: Vec<&Binding> = rules
+            .bindings
+            .iter()
+            .filter(|binding| binding.stages.contains(&stage) && binding.scope.covers(target))
+            .collect();
+        if asked.is_empty() {
+            return Ok((Vec::new(), None));
+        }
+        let input = Payload::new(input(), self.0.clock.random());
+        let judgements = join_all(
+            asked
+                .into_iter()
+                .map(|binding| self.ask(binding, stage, &input, now)),
+        )
+        .await;
+        Ok((
+            judgements.into_iter().collect::<Result<_, _>>()?,
+            Some(input),
+        ))
+    }
+
+    async fn ask(
+        &self,
+        binding: &Binding,
+        stage: Stage,
+        input: &Payload,
+        now: Timestamp,
+    ) -> Result<Judgement, EngineError> {
+        let run = self.evaluate(binding, stage, input, now).await;
+        if run.busy {
+            // The host's own shortage is no verdict.
+            return Err(EngineError::Busy { retry_after_s: 1 });
+        }
+        let stage = match stage {
+            Stage::Plan => record::Stage::Plan,
+            Stage::BeforeStep => record::Stage::BeforeStep,
+            Stage::AfterStep => record::Stage::AfterStep,
+        };
+        let mut judgement = Judgement {
+            policy: binding.row.component,
+            name: binding.name.clone(),
+            stage,
+            mode: binding.mode,
+            verdict: VerdictKind::Deny,
+            code: None,
+            reason: None,
+            role: None,
+            approvers: 0,
+            settings: binding.settings_digest,
+            input: input.stored(),
+            fuel: run.fuel_used,
+        };
+        let reason = match run.verdict {
+            Ok(Verdict::NotApplicable) => {
+                judgement.verdict = VerdictKind::NotApplicable;
+                None
+            }
+            Ok(Verdict::Allow) => {
+                judgement.verdict = VerdictKind::Allow;
+                None
+            }
+            Ok(Verdict::NeedsApproval(approval)) => {
+                judgement.verdict = VerdictKind::NeedsApproval;
+                judgement.role = approval.role.map(|role| text(&role, CODE_BYTES_MAX));
+                judgement.approvers = approval.approvers;
+                Some((approval.reason.code, approval.reason.message))
+            }
+            Ok(Verdict::Deny(reason)) => Some((reason.code, reason.message)),
+            Err(why) => Some(("policy-failed".to_owned(), why)),
+        };
+        if let Some((code, message)) = reason {
+            judgement.code = Some(text(&code, CODE_BYTES_MAX));
+            judgement.reason = Some(text(&message, REASON_BYTES_MAX));
+        }
+        Ok(judgement)
+    }
+
+    /// Runs one policy. Its seed and clock follow from what it is shown, so that anyone who has that can judge again.
+    async fn evaluate(
+        &self,
+        binding: &Binding,
+        stage: Stage,
+        input: &Payload,
+        now: Timestamp,
+    ) -> PolicyRun {
+        let content = self.0.content.clone();
+        let digest = binding.row.component;
+        match self
+            .0
+            .sandbox
+            .policy(digest, move || content.get(digest))
+            .await
+        {
+            Ok(component) => {
+                let call = PolicyCall {
+                    stage,
+                    settings: binding.row.settings.clone(),
+                    seed: *Digest::of(input.text().as_bytes()).as_bytes(),
+                    input: input.text().to_owned(),
+                    limits: Limits::POLICY,
+                    start: now,
+                };
+                self.0.sandbox.evaluate(&component, call).await
+            }
+            Err(error) => {
+                tracing::error!(policy = %digest, %error, "a bound policy could not be loaded");
+                PolicyRun {
+                    busy: false,
+                    verdict: Err(format!("the policy could not be loaded: {error}")),
+                    fuel_used: 0,
+                    memory_peak_bytes: 0,
+                }
+            }
+        }
+    }
+}
+
+/// What is judged.
+pub(crate) struct Target<'a> {
+    pub(crate) agent: Option<&'a str>,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// Plugin and step type: of the step, or of every step of the plan.
+    pub(crate) steps: Vec<(&'a str, &'a str)>,
+}
+
+/// A policy in force.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    row: PolicyRow,
+    name: String,
+    scope: Scope,
+    mode: Mode,
+    settings_digest: Digest,
+    stages: Vec<Stage>,
+}
+
+impl Binding {
+    fn new(row: PolicyRow, policy: Policy) -> Result<Self, EngineError> {
+        let corrupt = |error: serde_json::Error| {
+            EngineError::Internal(format!("policy binding {}: {error}", row.id))
+        };
+        Ok(Self {
+            name: policy.row.name,
+            scope: serde_json::from_str(&row.scope).map_err(corrupt)?,
+            mode: serde_json::from_value(Value::String(row.mode.clone())).map_err(corrupt)?,
+            settings_digest: Digest::of(row.settings.as_bytes()),
+            stages: policy.stages,
+            row,
+        })
+    }
+}
+
+/// Grants and policies in force at one moment.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    grants: BTreeMap<String, Arc<Grant>>,
+    nothing: Arc<Grant>,
+    bindings: Vec<Binding>,
+    /// SHA-256 of the canonical JSON of `[{component, mode, scope, settings}...]`, oldest first.
+    pub(crate) policies_digest: Digest,
+}
+
+impl Rules {
+    pub(crate) fn new(grants: BTreeMap<String, Arc<Grant>>, bindings: Vec<Binding>) -> Self {
+        let set: Vec<Value> = bindings
+            .iter()
+            .map(|binding| {
+                let settings: Value = serde_json::from_str(&binding.row.settings).unwrap_or_default();
+                json!({"component": binding.row.component, "mode": binding.mode, "scope": binding.scope, "settings": settings})
+            })
+            .collect();
+        Self {
+            grants,
+            nothing: Arc::new(Grant::new(super::grants::GrantDocument::default())),
+            policies_digest: Digest::of(&json::canonical(&Value::Array(set))),
+            bindings,
+        }
+    }
+
+    /// What a plugin may use; nothing, where nobody granted anything.
+    pub(crate) fn grant(&self, plugin: &str) -> &Arc<Grant> {
+        self.grants.get(plugin).unwrap_or(&self.nothing)
+    }
+}
+
+fn canonical(value: &Value) -> String {
+    String::from_utf8(json::canonical(value)).expect("canonical JSON is UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_narrows_by_every_member_it_has() {
+        let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+        let target = Target {
+            agent: Some("bot"),
+            labels: &labels,
+            steps: vec![("ledger", "transfer")],
+        };
+        let scope = |value: Value| serde_json::from_value::<Scope>(value).unwrap();
+        for covering in [
+            json!({}),
+            json!({"plugin":"ledger"}),
+            json!({"plugin":"ledger","step_type":"transfer","agent":"bot","labels":{"env":"prod"}}),
+        ] {
+            assert!(scope(covering.clone()).covers(&target), "{covering}");
+        }
+        for other in [
+            json!({"plugin":"jq"}),
+            json!({"step_type":"balance"}),
+            json!({"agent":"other"}),
+            json!({"labels":{"env":"test"}}),
+            json!({"labels":{"team":"a"}}),
+        ] {
+            assert!(!scope(other.clone()).covers(&target), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_covered_where_one_step_is() {
+        let labels = BTreeMap::new();
+        let target = Target {
+            agent: None,
+            labels: &labels,
+            steps: vec![("jq", "filter"), ("ledger", "transfer")],
+        };
+        let scope = Scope {
+            plugin: Some("ledger".to_owned()),
+            ..Scope::default()
+        };
+        assert!(scope.covers(&target));
+    }
+}

@@ -1,0 +1,511 @@
+//! One attempt of a step, in the two halves that run beside other steps: getting ready, and running.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::record::{self, Stage as RecordStage, Status};
+use stepseal_receipts::time::Timestamp;
+use stepseal_sandbox::{
+    BucketSource, Cancel, Invocation, KeyValueAccess, Limits, Live, Outcome, Stage, StepCall,
+    StepRun,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::engine::components::Plugin;
+use crate::engine::grants::Grant;
+use crate::engine::payload::{Payload, read_json};
+use crate::engine::plan::{INPUT_DEPTH_MAX, Plan, Unresolved, check::effects, resolve};
+use crate::engine::policies::Rules;
+use crate::engine::policy_input::{Judged, PolicyInput};
+use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
+use crate::engine::task::Task;
+use crate::engine::verdict::{Circumstances, Composed, Judgement, compose, denial};
+use crate::engine::{Engine, EngineError};
+
+/// What came back from the side.
+pub(super) enum Progress {
+    /// An attempt is ready to run, or to be asked about.
+    Ready(Box<Ready>),
+    /// There is nothing that could run.
+    Unready(Box<Unready>),
+    /// The sandbox is done.
+    Ran(Box<Ran>),
+    /// The host itself failed.
+    Broken(EngineError),
+}
+
+/// What an attempt needs to know of its task, shared so that it costs nothing to hand over.
+#[derive(Clone)]
+pub(super) struct View {
+    engine: Engine,
+    task: String,
+    agent: Option<String>,
+    labels: Arc<BTreeMap<String, String>>,
+    plan: Arc<Plan>,
+    input: Payload,
+    outputs: Vec<Option<Arc<Value>>>,
+    history: Vec<(usize, stepseal_receipts::state::StepState)>,
+    plan_judgements: Vec<Judgement>,
+    pub(super) index: usize,
+    pub(super) attempt: u32,
+    cancel: Cancel,
+}
+
+impl View {
+    pub(super) fn new(
+        engine: &Engine,
+        task: &Task,
+        index: usize,
+        attempt: u32,
+        cancel: &Cancel,
+    ) -> Self {
+        Self {
+            engine: engine.clone(),
+            task: task.id.clone(),
+            agent: task.agent.clone(),
+            labels: Arc::clone(&task.labels),
+            plan: Arc::clone(&task.plan),
+            input: task.input.clone(),
+            outputs: task.steps.iter().map(|step| step.value.clone()).collect(),
+            history: task.history(index),
+            plan_judgements: task.plan_judgements.clone(),
+            index,
+            attempt,
+            cancel: cancel.clone(),
+        }
+    }
+
+    fn output(&self, id: &str) -> Option<&Value> {
+        let at = self.plan.steps.iter().position(|step| step.id == id)?;
+        self.outputs[at].as_deref()
+    }
+
+    /// Asks the policies about this step, before it runs or with its output.
+    async fn judge(
+        &self,
+        bench: &Bench,
+        input: &Value,
+        output: Option<&Value>,
+        now: Timestamp,
+    ) -> Result<(Vec<Judgement>, Option<Payload>), EngineError> {
+        let stage = if output.is_some() {
+            Stage::AfterStep
+        } else {
+            Stage::BeforeStep
+        };
+        let asked = PolicyInput {
+            task: &self.task,
+            agent: self.agent.as_deref(),
+            labels: &self.labels,
+            input: Some(self.input.stored().digest),
+            plan: &self.plan,
+            history: self
+                .history
+                .iter()
+                .map(|(index, state)| {
+                    let step = &self.plan.steps[*index];
+                    (
+                        step.id.as_str(),
+                        format!("{}/{}", step.plugin, step.step_type),
+                        state.as_str(),
+                    )
+                })
+                .collect(),
+            time: now,
+            judged: Some(Judged {
+                index: self.index,
+                attempt: self.attempt,
+                effects: bench.effects,
+                grants: &bench.grant.value,
+                input,
+                output,
+            }),
+        };
+        self.engine
+            .judge(
+                &bench.rules,
+                stage,
+                &asked.target(),
+                || asked.to_value(),
+                now,
+            )
+            .await
+    }
+}
+
+/// What an attempt runs with: the plugin, and what it may use.
+#[derive(Clone)]
+pub(super) struct Bench {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) grant: Arc<Grant>,
+    /// What was in force when it was judged; its output is judged by the same.
+    pub(super) rules: Arc<Rules>,
+    /// Digest of the policies that judged it.
+    pub(super) policies: Digest,
+    pub(super) limits: Limits,
+    pub(super) effects: bool,
+}
+
+impl Bench {
+    /// Under the rules in force now.
+    pub(super) async fn new(
+        engine: &Engine,
+        plan: &Plan,
+        index: usize,
+        rules: &Arc<Rules>,
+    ) -> Result<Self, EngineError> {
+        let step = &plan.steps[index];
+        let plugin = engine.plugin(&step.component).await?.ok_or_else(|| {
+            EngineError::Internal(format!(
+                "component {} of a pinned plan is gone",
+                step.component
+            ))
+        })?;
+        let grant = Arc::clone(rules.grant(&step.plugin));
+        Ok(Self {
+            limits: step.limits.below(grant.limits()),
+            effects: effects(&plugin, rules),
+            policies: rules.policies_digest,
+            rules: Arc::clone(rules),
+            plugin,
+            grant,
+        })
+    }
+}
+
+/// An attempt that was judged.
+pub(super) struct Ready {
+    pub(super) view: View,
+    pub(super) bench: Bench,
+    pub(super) input: Payload,
+    pub(super) judgements: Vec<Judgement>,
+    /// What the policies were shown.
+    pub(super) shown: Option<Payload>,
+    pub(super) composed: Composed,
+}
+
+/// An attempt that could not be made ready.
+pub(super) struct Unready {
+    pub(super) view: View,
+    pub(super) bench: Bench,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+/// Makes the input, checks it, and asks the policies.
+pub(super) async fn prepare(view: View) -> Progress {
+    prepare_under_rules(view)
+        .await
+        .unwrap_or_else(Progress::Broken)
+}
+
+async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
+    let rules = view.engine.rules().await?;
+    let bench = Bench::new(&view.engine, &view.plan, view.index, &rules).await?;
+    let step = &view.plan.steps[view.index];
+    let made = resolve(
+        &step.with,
+        view.input.value(),
+        &|id| view.output(id),
+        bench.limits.input_bytes,
+    );
+    let input = match made {
+        Ok(input) => input,
+        Err(Unresolved::Missing { pointer, reference }) => {
+            let message =
+                format!("{reference}, used at {pointer:?} of the step's input, points at nothing");
+            return Ok(Progress::Unready(Box::new(Unready {
+                view,
+                bench,
+                code: "unresolved-reference",
+                message,
+            })));
+        }
+        Err(Unresolved::TooLarge) => return Ok(too_large(view, bench)),
+        Err(Unresolved::TooDeep) => {
+            let message = format!("the input is nested deeper than {INPUT_DEPTH_MAX} levels");
+            return Ok(Progress::Unready(Box::new(Unready {
+                view,
+                bench,
+                code: "input-too-deep",
+                message,
+            })));
+        }
+    };
+    if let Err(error) = bench.plugin.steps[&step.step_type].input.check(&input) {
+        let message = text(
+            &format!("the input does not fit the step type's schema: {error}"),
+            MESSAGE_BYTES_MAX,
+        );
+        return Ok(Progress::Unready(Box::new(Unready {
+            view,
+            bench,
+            code: "schema",
+            message,
+        })));
+    }
+    let input = Payload::new(input, view.engine.0.clock.random());
+    if input.text().len() as u64 > bench.limits.input_bytes {
+        return Ok(too_large(view, bench));
+    }
+    let now = view.engine.0.clock.now();
+    let (judgements, shown) = loop {
+        match view.judge(&bench, input.value(), None, now).await {
+            // The wait for room is bounded where it is waited for; asking again is all there is to do.
+            Err(EngineError::Busy { .. }) if !view.cancel.is_cancelled() => {}
+            other => break other?,
+        }
+    };
+    let circumstances = Circumstances {
+        effectful: bench.effects,
+        plan_asks: step.approval,
+    };
+    let everything: Vec<Judgement> = view
+        .plan_judgements
+        .iter()
+        .chain(&judgements)
+        .cloned()
+        .collect();
+    let composed = compose(&everything, circumstances);
+    Ok(Progress::Ready(Box::new(Ready {
+        view,
+        bench,
+        input,
+        judgements,
+        shown,
+        composed,
+    })))
+}
+
+fn too_large(view: View, bench: Bench) -> Progress {
+    let message = format!(
+        "the input is larger than the {} bytes this step may take",
+        bench.limits.input_bytes
+    );
+    Progress::Unready(Box::new(Unready {
+        view,
+        bench,
+        code: "input-too-large",
+        message,
+    }))
+}
+
+/// An attempt that may run.
+#[derive(Clone)]
+pub(super) struct Authorized {
+    pub(super) view: View,
+    pub(super) bench: Bench,
+    pub(super) input: Payload,
+    pub(super) judgements: Vec<Judgement>,
+    pub(super) shown: Option<Payload>,
+    /// What people decided, where they were asked.
+    pub(super) approvals: Vec<record::Approval>,
+    /// How often what it read had changed when it was to be committed.
+    pub(super) conflicts: u32,
+}
+
+/// An attempt that ran.
+pub(super) struct Ran {
+    pub(super) authorized: Authorized,
+    pub(super) seed: [u8; 32],
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) run: StepRun,
+    pub(super) finish: Finish,
+    pub(super) after: Vec<Judgement>,
+    pub(super) after_shown: Option<Payload>,
+    /// Keeps others off the buckets until the writes are committed, where there were conflicts.
+    #[expect(
+        dead_code,
+        reason = "held until the writes are committed, then dropped"
+    )]
+    pub(super) guards: Vec<OwnedMutexGuard<()>>,
+}
+
+/// How an attempt ended, all things considered.
+pub(super) enum Finish {
+    Ok(Payload),
+    Failed {
+        status: Status,
+        code: Option<String>,
+        message: Option<String>,
+    },
+    Denied {
+        code: String,
+        message: String,
+    },
+}
+
+/// The key a plugin hands on so that a remote effect happens once: the same for all attempts of a step, and
+/// found again by anyone who has the record.
+pub fn idempotency_key(task: &str, step: &str) -> String {
+    format!("{task}/{step}")
+}
+
+/// Runs an attempt and asks the policies about its output.
+pub(super) async fn run(authorized: Authorized) -> Progress {
+    let guards = take_turns(&authorized).await;
+    let engine = authorized.view.engine.clone();
+    let (plan, index) = (Arc::clone(&authorized.view.plan), authorized.view.index);
+    let step = &plan.steps[index];
+    let content = engine.0.content.clone();
+    let digest = step.component;
+    let component = match engine
+        .0
+        .sandbox
+        .step(digest, move || content.get(digest))
+        .await
+    {
+        Ok(component) => component,
+        Err(error) => {
+            return Progress::Broken(EngineError::Internal(format!(
+                "component {digest}: {error}"
+            )));
+        }
+    };
+    let (seed, start) = (engine.0.clock.random(), engine.0.clock.now());
+    let call = StepCall {
+        invocation: Invocation {
+            task_id: authorized.view.task.clone(),
+            step_id: step.id.clone(),
+            attempt: authorized.view.attempt,
+            step_type: step.step_type.clone(),
+            input: authorized.input.text().to_owned(),
+            idempotency_key: idempotency_key(&authorized.view.task, &step.id),
+        },
+        limits: authorized.bench.limits,
+        seed,
+        start,
+        keyvalue: keyvalue(&authorized, &engine),
+        cancel: authorized.view.cancel.clone(),
+    };
+    let run = engine.0.sandbox.run(&component, call).await;
+    let end = engine.0.clock.now();
+    let mut ran = Ran {
+        seed,
+        start,
+        end,
+        finish: failure(&run.outcome),
+        run,
+        after: Vec::new(),
+        after_shown: None,
+        guards,
+        authorized,
+    };
+    if let Outcome::Ok { output } = &ran.run.outcome {
+        let output = output.clone();
+        if let Err(error) = finish_ok(&mut ran, output, end).await {
+            return Progress::Broken(error);
+        }
+    }
+    Progress::Ran(Box::new(ran))
+}
+
+/// After a conflict, one at a time: the steps that meet on a bucket queue for it, and those that come later queue behind them.
+async fn take_turns(authorized: &Authorized) -> Vec<OwnedMutexGuard<()>> {
+    let mut guards = Vec::new();
+    if authorized.bench.effects {
+        // In sorted order, so that two steps never wait for each other.
+        let mut buckets = authorized.bench.grant.document.buckets.clone();
+        buckets.sort();
+        for bucket in buckets {
+            let turn = authorized.view.engine.turn(&bucket);
+            let cancelled = authorized.view.cancel.cancelled();
+            if authorized.conflicts > 0 {
+                tokio::select! {
+                    guard = turn.lock_owned() => guards.push(guard),
+                    () = cancelled => {}
+                }
+            } else if turn.try_lock().is_err() {
+                // Somebody is repeating a step on this bucket; wait for them rather than spoil it again.
+                tokio::select! {
+                    guard = turn.lock_owned() => drop(guard),
+                    () = cancelled => {}
+                }
+            }
+        }
+    }
+    guards
+}
+
+fn keyvalue(authorized: &Authorized, engine: &Engine) -> KeyValueAccess {
+    if !authorized.bench.effects {
+        return KeyValueAccess::None;
+    }
+    let source: Arc<dyn BucketSource> = Arc::new(crate::engine::buckets::StoredBuckets(
+        Arc::clone(&engine.0.store),
+    ));
+    KeyValueAccess::Live(Live {
+        buckets: authorized.bench.grant.document.buckets.clone(),
+        source,
+    })
+}
+
+fn failure(outcome: &Outcome) -> Finish {
+    Finish::Failed {
+        status: outcome.status(),
+        code: outcome.code().map(str::to_owned),
+        message: outcome
+            .message()
+            .map(|message| text(&message, MESSAGE_BYTES_MAX)),
+    }
+}
+
+/// Checks an output and asks the policies about it.
+async fn finish_ok(ran: &mut Ran, output: Vec<u8>, now: Timestamp) -> Result<(), EngineError> {
+    let bad_output = |message: String| Finish::Failed {
+        status: Status::Failed,
+        code: Some("bad-output".to_owned()),
+        message: Some(text(&message, MESSAGE_BYTES_MAX)),
+    };
+    let authorized = &ran.authorized;
+    let view = &authorized.view;
+    let parsed = String::from_utf8(output).map_err(|error| error.to_string());
+    let parsed = parsed.and_then(|json| Ok((read_json(json.as_bytes())?, json)));
+    let (value, json) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            ran.finish = bad_output(format!("the output is not JSON: {error}"));
+            return Ok(());
+        }
+    };
+    let step = &view.plan.steps[view.index];
+    if let Err(error) = authorized.bench.plugin.steps[&step.step_type]
+        .output
+        .check(&value)
+    {
+        ran.finish = bad_output(format!(
+            "the output does not fit the step type's schema: {error}"
+        ));
+        return Ok(());
+    }
+    let output = Payload::from_canonical(value, json, view.engine.0.clock.random());
+    let (after, shown) = loop {
+        match view
+            .judge(
+                &authorized.bench,
+                authorized.input.value(),
+                Some(output.value()),
+                now,
+            )
+            .await
+        {
+            Err(EngineError::Busy { .. }) if !view.cancel.is_cancelled() => {}
+            other => break other?,
+        }
+    };
+    ran.finish = match denial(&after) {
+        Some(Composed::Deny { code, message }) => Finish::Denied { code, message },
+        _ => Finish::Ok(output),
+    };
+    debug_assert!(
+        after
+            .iter()
+            .all(|judgement| judgement.stage == RecordStage::AfterStep)
+    );
+    ran.after = after;
+    ran.after_shown = shown;
+    Ok(())
+}

@@ -1,0 +1,501 @@
+//! What comes back from the side becomes events, records and commits. The one place that decides when something is durable.
+
+use stepseal_receipts::payload::Blob;
+use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
+use stepseal_receipts::state::StepState;
+use stepseal_sandbox::Outcome as SandboxOutcome;
+
+use super::attempt::{self, Authorized, Bench, Finish, Progress, Ran, Ready, Unready, View};
+use super::{Pending, RunError, Runner};
+use crate::engine::buckets::changes;
+use crate::engine::event::{Event, LogLine};
+use crate::engine::grants::recorded;
+use crate::engine::verdict::{Composed, Judgement};
+use crate::store::{CommitError, NewBlob};
+
+/// How often a step whose reads keep changing is run again before the attempt counts as failed. From the second time on it
+/// holds its buckets, so more than a few mean that another host is as busy as this one.
+const CONFLICTS_MAX: u32 = 64;
+
+impl Runner {
+    pub(super) fn prepare(&mut self, index: usize) {
+        let attempt = self.task.steps[index].attempt + 1;
+        let view = View::new(
+            &self.engine,
+            &self.task,
+            index,
+            attempt,
+            &self.handle.cancel,
+        );
+        self.in_flight.insert(index);
+        self.running.spawn(attempt::prepare(view));
+    }
+
+    /// Takes what came back from the side.
+    pub(super) async fn take(&mut self, progress: Progress) -> Result<(), RunError> {
+        match progress {
+            Progress::Ready(ready) => self.ready(*ready).await,
+            Progress::Unready(unready) => self.unready(&unready),
+            Progress::Ran(ran) => self.ran(*ran).await,
+            Progress::Broken(error) => Err(error.into()),
+        }
+    }
+
+    async fn ready(&mut self, ready: Ready) -> Result<(), RunError> {
+        let index = ready.view.index;
+        if self.row.cancel || self.failing() {
+            self.in_flight.remove(&index);
+            return Ok(());
+        }
+        let Ready {
+            view,
+            bench,
+            input,
+            judgements,
+            shown,
+            composed,
+        } = ready;
+        let authorized = Authorized {
+            view,
+            bench,
+            input,
+            judgements,
+            shown,
+            approvals: Vec::new(),
+            conflicts: 0,
+        };
+        match composed {
+            Composed::Allow if authorized.bench.effects => {
+                self.judged(&authorized)?;
+                self.authorize(&authorized)?;
+                self.flush().await?;
+                self.running.spawn(attempt::run(authorized));
+            }
+            // Nothing is said about a pure step before it has run: were the host to stop now, it would simply run again.
+            Composed::Allow => {
+                self.running.spawn(attempt::run(authorized));
+            }
+            Composed::Ask(asks) => {
+                self.in_flight.remove(&index);
+                self.judged(&authorized)?;
+                self.ask(&authorized, asks)?;
+            }
+            Composed::Deny { code, message } => {
+                self.in_flight.remove(&index);
+                self.judged(&authorized)?;
+                self.deny(&authorized, code, message)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unready(&mut self, unready: &Unready) -> Result<(), RunError> {
+        self.in_flight.remove(&unready.view.index);
+        self.fail_unrun(
+            unready.view.index,
+            unready.view.attempt,
+            &unready.bench,
+            Status::InvalidInput,
+            unready.code,
+            &unready.message,
+        )
+    }
+
+    /// An attempt that failed before the sandbox saw it.
+    pub(super) fn fail_unrun(
+        &mut self,
+        index: usize,
+        attempt: u32,
+        bench: &Bench,
+        status: Status,
+        code: &str,
+        message: &str,
+    ) -> Result<(), RunError> {
+        self.begin()?;
+        let outcome = Outcome {
+            status,
+            code: Some(code.to_owned()),
+            message: Some(message.to_owned()),
+        };
+        self.record_unrun(index, attempt, bench, &outcome)?;
+        self.emit(Event::StepFailed {
+            step: self.task.plan.steps[index].id.clone(),
+            attempt,
+            status,
+            code: outcome.code,
+            message: outcome.message,
+            fuel: None,
+        })
+    }
+
+    /// The record of an attempt that nobody ran, or that a host which is gone had begun.
+    pub(super) fn record_unrun(
+        &mut self,
+        index: usize,
+        attempt: u32,
+        bench: &Bench,
+        outcome: &Outcome,
+    ) -> Result<(), RunError> {
+        let now = self.engine.0.clock.now();
+        let step = self.step_ref(index, attempt);
+        let is_authorized = matches!(
+            self.task.step_state(index),
+            StepState::Authorized | StepState::Running
+        );
+        let judged = self.task.steps[index].judged.as_ref();
+        let granted = judged.filter(|_| is_authorized).map(|judged| judged.grants);
+        self.record(Kind::StepFailed, |record| {
+            describe(record, step, bench);
+            if granted.is_some() {
+                // The bench is of the rules in force now, the record of what was authorised.
+                record.grants = granted;
+                record.limits = None;
+            }
+            record.time = Some(record::Span {
+                start: now,
+                end: now,
+            });
+            record.outcome = Some(outcome.clone());
+        })
+    }
+
+    async fn ran(&mut self, mut ran: Ran) -> Result<(), RunError> {
+        let index = ran.authorized.view.index;
+        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.row.cancel {
+            // Nothing ran, for want of room: that is no attempt.
+            self.running.spawn(attempt::run(ran.authorized));
+            return Ok(());
+        }
+        if !ran.authorized.bench.effects {
+            self.in_flight.remove(&index);
+            return self.conclude(&mut ran);
+        }
+        // A conflict must undo this step's part alone, so what others left goes first.
+        if !self.pending.events.is_empty() {
+            self.flush().await?;
+        }
+        let before = self.task.clone();
+        self.conclude(&mut ran)?;
+        match self.flush().await {
+            Err(RunError::Commit(CommitError::Conflict { bucket, key })) => {
+                self.task = before;
+                self.pending = Pending::default();
+                ran.authorized.conflicts += 1;
+                if ran.authorized.conflicts < CONFLICTS_MAX {
+                    self.running.spawn(attempt::run(ran.authorized));
+                    return Ok(());
+                }
+                ran.finish = Finish::Failed {
+                    status: Status::Unavailable,
+                    code: Some("conflict".to_owned()),
+                    message: Some(format!(
+                        "key {key:?} of bucket {bucket:?} changed every time the step ran"
+                    )),
+                };
+                self.in_flight.remove(&index);
+                self.conclude(&mut ran)?;
+                self.flush().await
+            }
+            other => {
+                self.in_flight.remove(&index);
+                other
+            }
+        }
+    }
+
+    /// Says how an attempt that ran has ended.
+    fn conclude(&mut self, ran: &mut Ran) -> Result<(), RunError> {
+        let index = ran.authorized.view.index;
+        let attempt = ran.authorized.view.attempt;
+        let step = self.task.plan.steps[index].id.clone();
+        let state = self.task.step_state(index);
+        if state == StepState::Pending {
+            self.judged(&ran.authorized)?;
+            self.emit(Event::StepAuthorized {
+                step: step.clone(),
+                attempt,
+            })?;
+        }
+        if matches!(state, StepState::Pending | StepState::Authorized) {
+            self.begin()?;
+            self.emit(Event::StepStarted {
+                step: step.clone(),
+                attempt,
+            })?;
+        }
+        // What a step read is checked in the commit however it ended: a refusal that rests on stale reads is none.
+        self.pending.keyvalue = changes(std::mem::take(&mut ran.run.changes));
+        if !matches!(ran.finish, Finish::Ok(_)) {
+            self.pending.keyvalue.writes.clear();
+        }
+        self.logged(ran, &step)?;
+        if let Some(shown) = &ran.after_shown {
+            self.pending.blobs.push(shown.to_blob());
+        }
+        let hostcalls = self.transcript(ran);
+        let (kind, outcome) = match &ran.finish {
+            Finish::Ok(output) => {
+                self.pending.blobs.push(output.to_blob());
+                (
+                    Kind::StepCompleted,
+                    Outcome {
+                        status: Status::Ok,
+                        code: None,
+                        message: None,
+                    },
+                )
+            }
+            Finish::Failed {
+                status,
+                code,
+                message,
+            } => (
+                Kind::StepFailed,
+                Outcome {
+                    status: *status,
+                    code: code.clone(),
+                    message: message.clone(),
+                },
+            ),
+            Finish::Denied { code, message } => (
+                Kind::StepDenied,
+                Outcome {
+                    status: Status::Denied,
+                    code: Some(code.clone()),
+                    message: Some(message.clone()),
+                },
+            ),
+        };
+        self.record_result(ran, kind, &outcome, hostcalls)?;
+        match &ran.finish {
+            Finish::Ok(output) => {
+                self.emit(Event::StepSucceeded {
+                    step,
+                    attempt,
+                    output: output.stored(),
+                    fuel: ran.run.fuel_used,
+                })?;
+                self.task.steps[index].value = Some(std::sync::Arc::clone(output.value()));
+                Ok(())
+            }
+            // Its record says how far it came; the step ends like those that had not begun.
+            Finish::Failed {
+                status: Status::Cancelled,
+                ..
+            } => self.emit(Event::StepCancelled { step }),
+            Finish::Failed { status, .. } => {
+                let again = *status == Status::Unavailable && !self.row.cancel;
+                self.emit(Event::StepFailed {
+                    step: step.clone(),
+                    attempt,
+                    status: *status,
+                    code: outcome.code,
+                    message: outcome.message,
+                    fuel: Some(ran.run.fuel_used),
+                })?;
+                let retry = self.task.plan.steps[index].retry;
+                if again && attempt < retry.max_attempts {
+                    let at = self.engine.after(retry.wait_ms(attempt));
+                    self.emit(Event::StepRetrying { step, attempt, at })?;
+                }
+                Ok(())
+            }
+            Finish::Denied { code, message } => self.emit(Event::StepDenied {
+                step,
+                attempt,
+                code: code.clone(),
+                message: message.clone(),
+            }),
+        }
+    }
+
+    fn record_result(
+        &mut self,
+        ran: &Ran,
+        kind: Kind,
+        outcome: &Outcome,
+        hostcalls: Option<record::HostCalls>,
+    ) -> Result<(), RunError> {
+        let authorized = &ran.authorized;
+        let step = self.step_ref(authorized.view.index, authorized.view.attempt);
+        self.record(kind, |record| {
+            describe(record, step, &authorized.bench);
+            record.input = Some(authorized.input.stored().commitment());
+            // An effectful step's own record of authorisation has these.
+            if !authorized.bench.effects {
+                record.verdicts = authorized
+                    .judgements
+                    .iter()
+                    .map(Judgement::to_record)
+                    .collect();
+                record.approvals.clone_from(&authorized.approvals);
+            }
+            record
+                .verdicts
+                .extend(ran.after.iter().map(Judgement::to_record));
+            if let Finish::Ok(output) = &ran.finish {
+                record.output = Some(output.stored().commitment());
+            }
+            record.hostcalls = hostcalls;
+            record.fuel = Some(record::Fuel {
+                limit: authorized.bench.limits.fuel,
+                used: ran.run.fuel_used,
+            });
+            record.memory = Some(record::Memory {
+                limit: authorized.bench.limits.memory_bytes,
+                peak: ran.run.memory_peak_bytes,
+            });
+            record.seed = Some(ran.seed);
+            record.time = Some(record::Span {
+                start: ran.start,
+                end: ran.end.max(ran.start),
+            });
+            record.outcome = Some(outcome.clone());
+        })
+    }
+
+    /// Keeps the transcript of a step that called out, salted like a payload.
+    fn transcript(&mut self, ran: &Ran) -> Option<record::HostCalls> {
+        let transcript = &ran.run.transcript;
+        if transcript.count() == 0 {
+            return None;
+        }
+        let blob = Blob::blind(self.engine.0.clock.random(), &transcript.to_bytes());
+        let hostcalls = record::HostCalls {
+            count: transcript.count(),
+            digest: blob.digest(),
+        };
+        self.pending.blobs.push(NewBlob {
+            digest: blob.digest(),
+            bytes: blob.into_bytes(),
+        });
+        Some(hostcalls)
+    }
+
+    fn logged(&mut self, ran: &mut Ran, step: &str) -> Result<(), RunError> {
+        if ran.run.logs.is_empty() && ran.run.logs_dropped == 0 {
+            return Ok(());
+        }
+        let lines = std::mem::take(&mut ran.run.logs)
+            .into_iter()
+            .map(|line| LogLine {
+                level: line.level.as_str().to_owned(),
+                context: line.context,
+                message: line.message,
+            })
+            .collect();
+        self.emit(Event::StepLogged {
+            step: step.to_owned(),
+            attempt: ran.authorized.view.attempt,
+            lines,
+            dropped: ran.run.logs_dropped,
+        })
+    }
+
+    /// Says what was judged about an attempt, and keeps what that was about.
+    fn judged(&mut self, authorized: &Authorized) -> Result<(), RunError> {
+        self.begin()?;
+        self.keep(&authorized.input);
+        if let Some(shown) = &authorized.shown {
+            self.keep(shown);
+        }
+        self.emit(Event::StepJudged {
+            step: self.task.plan.steps[authorized.view.index].id.clone(),
+            attempt: authorized.view.attempt,
+            judgements: authorized.judgements.clone(),
+            input: authorized.input.stored(),
+            grants: authorized.bench.grant.digest,
+            policies: authorized.bench.policies,
+        })
+    }
+
+    /// Lets an effectful attempt run: its record is in the commit that comes before the effect.
+    pub(super) fn authorize(&mut self, authorized: &Authorized) -> Result<(), RunError> {
+        self.begin()?;
+        let (step, attempt) = self.named(authorized);
+        self.emit(Event::StepAuthorized {
+            step: step.clone(),
+            attempt,
+        })?;
+        self.record_decision(Kind::StepAuthorized, authorized, None)?;
+        self.emit(Event::StepStarted { step, attempt })
+    }
+
+    /// A policy or a person said no before it ran.
+    pub(super) fn deny(
+        &mut self,
+        authorized: &Authorized,
+        code: String,
+        message: String,
+    ) -> Result<(), RunError> {
+        self.begin()?;
+        let (step, attempt) = self.named(authorized);
+        let outcome = Outcome {
+            status: Status::Denied,
+            code: Some(code.clone()),
+            message: Some(message.clone()),
+        };
+        self.record_decision(Kind::StepDenied, authorized, Some(outcome))?;
+        self.emit(Event::StepDenied {
+            step,
+            attempt,
+            code,
+            message,
+        })
+    }
+
+    /// What was decided about an attempt that has not run.
+    fn record_decision(
+        &mut self,
+        kind: Kind,
+        authorized: &Authorized,
+        outcome: Option<Outcome>,
+    ) -> Result<(), RunError> {
+        let now = self.engine.0.clock.now();
+        let step = self.step_ref(authorized.view.index, authorized.view.attempt);
+        self.record(kind, |record| {
+            describe(record, step, &authorized.bench);
+            record.input = Some(authorized.input.stored().commitment());
+            record.verdicts = authorized
+                .judgements
+                .iter()
+                .map(Judgement::to_record)
+                .collect();
+            record.approvals.clone_from(&authorized.approvals);
+            record.time = Some(record::Span {
+                start: now,
+                end: now,
+            });
+            record.outcome = outcome;
+        })
+    }
+
+    /// Id and attempt, as events name a step.
+    fn named(&self, authorized: &Authorized) -> (String, u32) {
+        let step = &self.task.plan.steps[authorized.view.index];
+        (step.id.clone(), authorized.view.attempt)
+    }
+
+    fn step_ref(&self, index: usize, attempt: u32) -> record::StepRef {
+        let step = &self.task.plan.steps[index];
+        record::StepRef {
+            id: step.id.clone(),
+            index: index as u64,
+            attempt,
+            step_type: step.step_type.clone(),
+        }
+    }
+}
+
+/// What every record of a step says.
+fn describe(record: &mut Record, step: record::StepRef, bench: &Bench) {
+    record.step = Some(step);
+    record.policies = Some(bench.policies);
+    record.component = Some(record::ComponentRef {
+        name: bench.plugin.row.name.clone(),
+        version: bench.plugin.row.version.clone(),
+        digest: bench.plugin.row.digest,
+    });
+    record.grants = Some(bench.grant.digest);
+    record.limits = Some(recorded(&bench.limits));
+}

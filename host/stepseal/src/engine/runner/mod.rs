@@ -1,0 +1,477 @@
+//! Runs one task from where it is to where it must stop: to its end, or to a wait.
+//!
+//! The loop starts every step that is ready, takes what comes back, and says what happened as events and records. They gather in
+//! [`Pending`] and are committed together where it matters: before an effect, before a wait, at the end. Until then a pure step's
+//! result may be lost with the host, which loses nothing: running it again gives the same bytes.
+//!
+//! A runner that fails is dropped, and the task is loaded again: recovery is the ordinary path.
+
+mod attempt;
+mod effects;
+mod settle;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
+use stepseal_receipts::state::{StepState, TaskState};
+use stepseal_receipts::time::Timestamp;
+use stepseal_sandbox::Cancel;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+
+use super::event::Event;
+use super::payload::Payload;
+use super::task::{Misfit, Task};
+use super::{Engine, EngineError};
+use crate::store::{
+    ApprovalRow, CommitError, KeyValueChanges, NewBlob, NewEvent, NewRecord, TaskRow, Transition,
+};
+use attempt::Progress;
+pub use attempt::idempotency_key;
+
+/// Steps of one task that run side by side.
+const SIDE_BY_SIDE_MAX: usize = 8;
+
+/// How long what happened may stay in memory while other steps of the task run. People and clients watch.
+const SHOW_AFTER: Duration = Duration::from_millis(250);
+
+/// How often a task with running steps looks for retries that are due and approvals that lapsed.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a runner gave up. The task itself is as it was last committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("a step cannot be {0}")]
+    Misfit(#[from] Misfit),
+    #[error("a record could not be made: {0}")]
+    Record(#[from] record::RecordError),
+}
+
+impl From<crate::store::StoreError> for RunError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// How others reach a task that is being run.
+#[derive(Default)]
+pub(crate) struct Handle {
+    poked: AtomicBool,
+    notify: Notify,
+    cancel: Cancel,
+}
+
+impl Handle {
+    /// Something about the task changed in the database: an approval was decided.
+    pub(crate) fn poke(&self) {
+        self.poked.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+
+    /// The client wants the task to stop.
+    pub(crate) fn cancel(&self) {
+        // In this order: a runner that sees the guest stop must know why.
+        self.poke();
+        self.cancel.cancel();
+    }
+
+    pub(crate) fn is_poked(&self) -> bool {
+        self.poked.load(Ordering::SeqCst)
+    }
+}
+
+/// What happened and is not committed yet.
+#[derive(Clone, Debug, Default)]
+struct Pending {
+    events: Vec<NewEvent>,
+    records: Vec<NewRecord>,
+    blobs: Vec<NewBlob>,
+    approvals: Vec<ApprovalRow>,
+    keyvalue: KeyValueChanges,
+}
+
+/// One task being run.
+pub(crate) struct Runner {
+    engine: Engine,
+    task: Task,
+    /// The task's row as this runner last stored it or looked at it.
+    row: TaskRow,
+    handle: Arc<Handle>,
+    pending: Pending,
+    in_flight: BTreeSet<usize>,
+    /// Steps that run beside this. Dropping the runner drops them.
+    running: JoinSet<Progress>,
+    /// Approvals should be looked at: at first, and when somebody poked.
+    look: bool,
+}
+
+impl Runner {
+    /// A runner for a task that was just accepted, with what was stored of it.
+    pub(crate) fn new(engine: Engine, task: Task, row: TaskRow, handle: Arc<Handle>) -> Self {
+        Self {
+            engine,
+            task,
+            row,
+            handle,
+            pending: Pending::default(),
+            in_flight: BTreeSet::new(),
+            running: JoinSet::new(),
+            look: false,
+        }
+    }
+
+    /// A runner for a task in the database.
+    pub(crate) async fn load(
+        engine: Engine,
+        id: &str,
+        handle: Arc<Handle>,
+    ) -> Result<Self, RunError> {
+        let (mut task, row) = engine.load(id).await?;
+        engine.load_outputs(&mut task).await?;
+        let mut runner = Self::new(engine, task, row, handle);
+        runner.look = true;
+        Ok(runner)
+    }
+
+    /// Runs until the task is over or waits, and gives it back as it then is in the database, with its row.
+    pub(crate) async fn drive(mut self) -> Result<(Task, TaskRow), RunError> {
+        while !self.task.state.is_final() {
+            if self.handle.poked.swap(false, Ordering::SeqCst) {
+                self.look_at_row().await?;
+            }
+            if self.row.cancel {
+                self.stop().await?;
+                break;
+            }
+            if std::mem::take(&mut self.look) {
+                self.settle().await?;
+            }
+            self.launch().await?;
+            if self.running.is_empty() {
+                if self.is_over() {
+                    self.close().await?;
+                } else {
+                    self.wait().await?;
+                    if !self.handle.is_poked() {
+                        break;
+                    }
+                }
+                continue;
+            }
+            let handle = Arc::clone(&self.handle);
+            let rest = self.rest();
+            tokio::select! {
+                Some(progress) = self.running.join_next() => self.take(landed(progress)).await?,
+                () = handle.notify.notified() => {}
+                () = sleep(rest) => self.look_up().await?,
+            }
+        }
+        Ok((self.task, self.row))
+    }
+
+    /// How long steps may run before something else is due.
+    fn rest(&self) -> Duration {
+        if self.pending.events.is_empty() {
+            LOOK_UP_EVERY
+        } else {
+            SHOW_AFTER
+        }
+    }
+
+    /// While steps run: shows what happened beside them, and takes up what has come due.
+    async fn look_up(&mut self) -> Result<(), RunError> {
+        if !self.pending.events.is_empty() {
+            self.flush().await?;
+        }
+        self.look = true;
+        Ok(())
+    }
+
+    /// Reads what others may write to a task's row.
+    async fn look_at_row(&mut self) -> Result<(), RunError> {
+        if let Some(row) = self.engine.0.store.task(&self.task.id).await? {
+            self.row.pokes = row.pokes;
+            self.row.cancel |= row.cancel;
+        }
+        self.look = true;
+        Ok(())
+    }
+
+    /// Starts every step that may go on.
+    async fn launch(&mut self) -> Result<(), RunError> {
+        let failing = self.failing();
+        for index in 0..self.task.steps.len() {
+            if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
+                break;
+            }
+            if self.in_flight.contains(&index) {
+                continue;
+            }
+            match self.task.step_state(index) {
+                StepState::Pending
+                    if !failing && self.task.is_ready(index) && self.is_due(index) =>
+                {
+                    self.prepare(index);
+                }
+                // Authorised before a crash, or by a person a moment ago.
+                StepState::Authorized | StepState::Running => self.resume(index).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, index: usize) -> bool {
+        self.task.steps[index]
+            .retry_at
+            .is_none_or(|at| at <= self.engine.0.clock.now())
+    }
+
+    /// Whether a step has failed for good, so that no other is begun.
+    fn failing(&self) -> bool {
+        (0..self.task.steps.len()).any(|index| {
+            matches!(
+                self.task.step_state(index),
+                StepState::Failed | StepState::Denied
+            )
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        self.failing()
+            || (0..self.task.steps.len())
+                .all(|index| self.task.step_state(index) == StepState::Succeeded)
+    }
+
+    /// Stores that nothing can go on before a person decides or a time comes.
+    async fn wait(&mut self) -> Result<(), RunError> {
+        if self.task.state == TaskState::Running {
+            self.emit(Event::TaskWaiting {})?;
+        }
+        let retry = self
+            .task
+            .steps
+            .iter()
+            .filter(|step| step.state.0 == StepState::Pending)
+            .filter_map(|s| s.retry_at);
+        let mut wake = retry.min();
+        for index in 0..self.task.steps.len() {
+            if self.task.step_state(index) == StepState::Waiting
+                && let Some(expires) = self.approval_expiry(index).await?
+            {
+                wake = Some(wake.map_or(expires, |wake| wake.min(expires)));
+            }
+        }
+        self.flush_until(wake).await
+    }
+
+    /// Ends the task: what is left is skipped, and the last record says how it ended.
+    async fn close(&mut self) -> Result<(), RunError> {
+        let mut reason = String::new();
+        let mut worst = Status::Ok;
+        for index in 0..self.task.steps.len() {
+            let step = self.task.plan.steps[index].id.clone();
+            let said = self.task.steps[index].message.clone().unwrap_or_default();
+            match self.task.step_state(index) {
+                StepState::Denied if worst != Status::Denied => {
+                    (worst, reason) = (Status::Denied, format!("step {step} was denied: {said}"));
+                }
+                StepState::Failed if worst == Status::Ok => {
+                    (worst, reason) = (Status::Failed, format!("step {step} failed: {said}"));
+                }
+                StepState::Pending => self.emit(Event::StepSkipped { step })?,
+                StepState::Waiting => {
+                    self.void_approval(index).await?;
+                    self.emit(Event::StepCancelled { step })?;
+                }
+                _ => {}
+            }
+        }
+        let reason = super::schema::text(&reason, super::schema::MESSAGE_BYTES_MAX);
+        self.end(match worst {
+            Status::Ok => Event::TaskSucceeded {},
+            Status::Denied => Event::TaskDenied { reason },
+            _ => Event::TaskFailed { reason },
+        })
+        .await
+    }
+
+    /// Cancels what is left, once nothing runs any more.
+    async fn stop(&mut self) -> Result<(), RunError> {
+        self.handle.cancel.cancel();
+        while let Some(progress) = self.running.join_next().await {
+            self.take(landed(progress)).await?;
+        }
+        for index in 0..self.task.steps.len() {
+            let step = self.task.plan.steps[index].id.clone();
+            match self.task.step_state(index) {
+                StepState::Waiting => {
+                    self.void_approval(index).await?;
+                    self.emit(Event::StepCancelled { step })?;
+                }
+                // Authorised in the database, and nobody ran it to its end: a crash came between.
+                StepState::Running => self.abandon(index).await?,
+                state if !state.is_final() => self.emit(Event::StepCancelled { step })?,
+                _ => {}
+            }
+        }
+        self.end(Event::TaskCancelled {}).await
+    }
+
+    /// The last event and the last record of a task.
+    async fn end(&mut self, event: Event) -> Result<(), RunError> {
+        let (status, reason) = match &event {
+            Event::TaskSucceeded {} => (Status::Ok, None),
+            Event::TaskDenied { reason } => (Status::Denied, Some(reason.clone())),
+            Event::TaskCancelled {} => (Status::Cancelled, None),
+            Event::TaskFailed { reason } => (Status::Failed, Some(reason.clone())),
+            _ => unreachable!("not the end of a task"),
+        };
+        // Looked at whatever the other way out: a task that ends must have begun.
+        if event != (Event::TaskCancelled {}) {
+            self.begin()?;
+        }
+        self.emit(event)?;
+        let now = self.engine.0.clock.now();
+        let (records, head) = (self.task.records + 1, self.task.head);
+        self.record(Kind::TaskClose, |record| {
+            record.plan = None;
+            record.time = Some(record::Span {
+                start: now,
+                end: now,
+            });
+            record.outcome = Some(Outcome {
+                status,
+                code: None,
+                message: reason,
+            });
+            record.records = Some(records);
+            record.head = head;
+        })?;
+        self.flush_until(None).await
+    }
+
+    /// Says that the task goes on, where it has not been said.
+    fn begin(&mut self) -> Result<(), RunError> {
+        match self.task.state {
+            TaskState::Queued => self.emit(Event::TaskStarted {}),
+            TaskState::Waiting => self.emit(Event::TaskResumed {}),
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies an event and keeps it for the next commit.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an event is made where it is emitted"
+    )]
+    fn emit(&mut self, event: Event) -> Result<(), RunError> {
+        self.task.apply(&event)?;
+        self.pending
+            .events
+            .push(stored(&event, self.engine.0.clock.now()));
+        Ok(())
+    }
+
+    /// Signs a record and keeps it for the next commit.
+    fn record(&mut self, kind: Kind, fill: impl FnOnce(&mut Record)) -> Result<(), RunError> {
+        let record = self.engine.sign_record(&mut self.task, kind, fill)?;
+        self.pending.records.push(record);
+        Ok(())
+    }
+
+    fn keep(&mut self, payload: &Payload) {
+        self.pending.blobs.push(payload.to_blob());
+    }
+
+    /// Commits what happened so far, in the middle of things.
+    async fn flush(&mut self) -> Result<(), RunError> {
+        let now = self.engine.0.clock.now();
+        self.flush_until(Some(now)).await
+    }
+
+    /// Commits what happened so far; a host should look at the task again at `wake_at`.
+    async fn flush_until(&mut self, wake_at: Option<Timestamp>) -> Result<(), RunError> {
+        let pending = std::mem::take(&mut self.pending);
+        let at = self.engine.0.clock.now();
+        let transition = Transition {
+            task: self.task.id.clone(),
+            after: self.row.events,
+            events: pending.events,
+            records: pending.records,
+            blobs: pending.blobs,
+            state: self.task.state,
+            wake_at,
+            pokes_seen: self.row.pokes,
+            approvals: pending.approvals,
+            keyvalue: pending.keyvalue,
+            at,
+        };
+        self.engine.0.store.commit(transition).await?;
+        self.row = TaskRow {
+            state: self.task.state,
+            updated: at,
+            wake_at,
+            events: self.task.events,
+            records: self.task.records,
+            head: self.task.head,
+            ..self.row.clone()
+        };
+        let waiters = &self.engine.0.waiters;
+        waiters.changed(&self.task.id);
+        Ok(())
+    }
+}
+
+/// What a step that ran beside the runner brought; a panic of the host is the host's fault, not the step's.
+fn landed(progress: Result<Progress, JoinError>) -> Progress {
+    progress.unwrap_or_else(|error| Progress::Broken(EngineError::Internal(error.to_string())))
+}
+
+/// An event as the store takes it.
+pub(crate) fn stored(event: &Event, at: Timestamp) -> NewEvent {
+    NewEvent {
+        at,
+        kind: event.kind(),
+        body: serde_json::to_string(event).expect("an event is JSON"),
+    }
+}
+
+impl Engine {
+    /// Builds and signs the next record of a task.
+    pub(crate) fn sign_record(
+        &self,
+        task: &mut Task,
+        kind: Kind,
+        fill: impl FnOnce(&mut Record),
+    ) -> Result<NewRecord, record::RecordError> {
+        let mut nonce = [0; 16];
+        nonce.copy_from_slice(&self.0.clock.random()[..16]);
+        let mut record = Record::new(kind, self.0.origin.clone(), nonce);
+        record.task = Some(record::TaskLink {
+            id: task.id.clone(),
+            seq: task.records,
+            prev: task.head,
+        });
+        record.plan = Some(task.plan_digest);
+        record.runtime = Some(self.0.runtime.clone());
+        fill(&mut record);
+        let signed = record::sign(&record, &self.0.record_key)?;
+        let stored = NewRecord {
+            seq: task.records,
+            envelope: String::from_utf8(signed.envelope.to_json()).expect("an envelope is JSON"),
+            leaf_hash: signed.leaf_hash,
+        };
+        task.records += 1;
+        task.head = Some(signed.leaf_hash);
+        Ok(stored)
+    }
+}

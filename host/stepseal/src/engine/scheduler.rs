@@ -1,0 +1,209 @@
+//! Decides when a task is run. A task is in memory only while it runs: waiting costs a row.
+//!
+//! What is due stands in the database, so that starting up is nothing special: the first look finds what a host left behind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+
+use super::runner::{Handle, RunError, Runner};
+use super::task::Task;
+use super::tasks::TaskView;
+use super::{Engine, lock};
+use crate::store::{StoreError, TaskRow};
+
+/// Tasks that run at once; the rest stays in the database.
+pub(crate) const RUNNING_MAX: usize = 256;
+/// The longest time between two looks, whatever the database says about the next one due.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Rest after the database failed.
+const REST: Duration = Duration::from_secs(1);
+/// Times a task that cannot be run is tried before it is left for a later look.
+const TRIES: u32 = 5;
+/// Time running tasks are given when the host stops. What is not done then goes on at the next start.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Tasks that are running, and how to reach them.
+pub(crate) type Active = HashMap<String, Arc<Handle>>;
+
+impl Engine {
+    /// Looks for due tasks until the engine stops.
+    pub(crate) async fn schedule(self) {
+        let mut stopping = self.0.stopping.subscribe();
+        while !*stopping.borrow() {
+            let rest = match self.start_due().await {
+                Ok(rest) => rest,
+                Err(error) => {
+                    tracing::error!(%error, "due tasks could not be looked up");
+                    REST
+                }
+            };
+            tokio::select! {
+                () = self.0.wake.notified() => {}
+                () = sleep(rest) => {}
+                _ = stopping.changed() => {}
+            }
+        }
+    }
+
+    /// Starts what is due and can run; gives the time until more is due.
+    async fn start_due(&self) -> Result<Duration, StoreError> {
+        let now = self.0.clock.now();
+        let free = self.0.permits.available_permits();
+        if free == 0 {
+            // Whoever leaves tells.
+            self.0.backlog.store(true, Ordering::SeqCst);
+            return Ok(LOOK_EVERY);
+        }
+        // Those that run may be due as well; look past them.
+        let limit = u32::try_from(free + lock(&self.0.active).len()).unwrap_or(u32::MAX);
+        for id in self.0.store.due(now, limit).await? {
+            let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() else {
+                self.0.backlog.store(true, Ordering::SeqCst);
+                break;
+            };
+            self.spawn(id, None, permit);
+        }
+        let next = self.0.store.next_wake(now).await?;
+        let until =
+            next.map(|next| Duration::from_millis(next.unix_ms().saturating_sub(now.unix_ms())));
+        Ok(until.map_or(LOOK_EVERY, |until| {
+            until.clamp(Duration::from_millis(1), LOOK_EVERY)
+        }))
+    }
+
+    /// Runs a task that was just accepted, at once if there is room. `row` is what was stored of it.
+    pub(crate) fn run_new(&self, task: Task, row: TaskRow) {
+        if task.state.is_final() || *self.0.stopping.borrow() {
+            return;
+        }
+        match Arc::clone(&self.0.permits).try_acquire_owned() {
+            Ok(permit) => self.spawn(task.id.clone(), Some((task, row)), permit),
+            Err(_) => self.0.backlog.store(true, Ordering::SeqCst),
+        }
+    }
+
+    /// A task's row was changed by somebody who does not run it.
+    pub(crate) fn poke(&self, id: &str) {
+        match lock(&self.0.active).get(id) {
+            Some(handle) => handle.poke(),
+            None => self.0.wake.notify_one(),
+        }
+    }
+
+    /// A task is to stop.
+    pub(crate) fn cancel_running(&self, id: &str) {
+        match lock(&self.0.active).get(id) {
+            Some(handle) => handle.cancel(),
+            None => self.0.wake.notify_one(),
+        }
+    }
+
+    fn spawn(&self, id: String, task: Option<(Task, TaskRow)>, permit: OwnedSemaphorePermit) {
+        let handle = Arc::new(Handle::default());
+        {
+            let mut active = lock(&self.0.active);
+            if active.contains_key(&id) {
+                return;
+            }
+            active.insert(id.clone(), Arc::clone(&handle));
+        }
+        let stay = Stay {
+            engine: self.clone(),
+            id,
+            handle,
+            permit: Some(permit),
+        };
+        tokio::spawn(stay.run(task));
+    }
+
+    /// Stops taking up tasks and gives those that run a moment to end.
+    pub async fn shutdown(&self) {
+        self.0.stopping.send_replace(true);
+        let all = u32::try_from(RUNNING_MAX).unwrap_or(u32::MAX);
+        if timeout(DRAIN, self.0.permits.acquire_many(all))
+            .await
+            .is_err()
+        {
+            tracing::warn!("tasks still run; they go on when the host starts again");
+        }
+    }
+}
+
+/// A task's stay among those that run. Dropping it, by a panic too, makes room and lets the task be found again.
+struct Stay {
+    engine: Engine,
+    id: String,
+    handle: Arc<Handle>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Stay {
+    async fn run(self, mut task: Option<(Task, TaskRow)>) {
+        for tries in 1..=TRIES {
+            loop {
+                match self.drive(task.take()).await {
+                    Ok((task, row)) => {
+                        if self.leave(&task, row) {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(task = %self.id, %error, tries, "a task could not be run; it is loaded again");
+                        break;
+                    }
+                }
+            }
+            if *self.engine.0.stopping.borrow() {
+                return;
+            }
+            sleep(REST * tries).await;
+        }
+    }
+
+    async fn drive(&self, task: Option<(Task, TaskRow)>) -> Result<(Task, TaskRow), RunError> {
+        let (engine, handle) = (self.engine.clone(), Arc::clone(&self.handle));
+        match task {
+            Some((task, row)) => Runner::new(engine, task, row, handle).drive().await,
+            None => Runner::load(engine, &self.id, handle).await?.drive().await,
+        }
+    }
+
+    /// Leaves, unless somebody poked the task since it was last looked at.
+    fn leave(&self, task: &Task, row: TaskRow) -> bool {
+        let mut active = lock(&self.engine.0.active);
+        if self.handle.is_poked() && !task.state.is_final() {
+            return false;
+        }
+        active.remove(&self.id);
+        drop(active);
+        if !task.state.is_final() {
+            // It may be due soon.
+            self.engine.0.wake.notify_one();
+        }
+        let waiters = &self.engine.0.waiters;
+        waiters.stopped(&self.id, || TaskView::new(task, row));
+        true
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let mut active = lock(&self.engine.0.active);
+        if active
+            .get(&self.id)
+            .is_some_and(|handle| Arc::ptr_eq(handle, &self.handle))
+        {
+            active.remove(&self.id);
+        }
+        drop(active);
+        drop(self.permit.take());
+        if self.engine.0.backlog.swap(false, Ordering::SeqCst) {
+            self.engine.0.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Tasks: submit, look, wait, cancel.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::json;
+use stepseal_receipts::record::{Kind, Outcome, Span, Status};
+use stepseal_receipts::state::{StepState, TaskState};
+use tokio::time::timeout;
+
+use super::event::Event;
+use super::payload::Payload;
+use super::plan::{Pinned, Submission, VerdictView};
+use super::runner::stored;
+use super::task::Task;
+use super::verdict::{Composed, Judgement, denial};
+use super::waiters::Waiter;
+use super::{Engine, EngineError, Fault};
+use crate::store::{
+    Accept, CommitError, EventRow, KeyValueChanges, NewTask, TaskQuery, TaskRow, Transition,
+};
+
+/// Characters of an idempotency key.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// How long a client that cancels waits to see it done.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
+/// Events given in one answer.
+const EVENTS_PAGE: u32 = 500;
+
+/// A task in full.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    /// The row.
+    pub row: TaskRow,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its steps in plan order.
+    pub steps: Vec<StepView>,
+    /// Why it ended as it did, where it did not succeed.
+    pub reason: Option<String>,
+}
+
+/// A step of a task.
+#[derive(Clone, Debug)]
+pub struct StepView {
+    /// The step's id in the plan.
+    pub id: String,
+    /// `plugin@version/step-type`.
+    pub uses: String,
+    /// The pinned component.
+    pub component: Digest,
+    /// Where it is.
+    pub state: StepState,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Its output, where it succeeded and the output was not erased.
+    pub output: Option<Value>,
+    /// Digest in the record's `output`.
+    pub output_digest: Option<Digest>,
+    /// Fuel of the last attempt.
+    pub fuel: Option<u64>,
+    /// Outcome status of the last attempt (format: `outcome.status`), where there is one.
+    pub status: Option<String>,
+    /// Why it did not succeed.
+    pub message: Option<String>,
+    /// The approval it waits for.
+    pub approval: Option<String>,
+    /// Verdicts on the last attempt.
+    pub verdicts: Vec<VerdictView>,
+}
+
+/// What came of a submission.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The task as it was stored.
+    pub task: TaskView,
+    /// False where the idempotency key named a task that is there already.
+    pub new: bool,
+    waiter: Waiter,
+}
+
+impl TaskView {
+    pub(crate) fn new(task: &Task, row: TaskRow) -> Self {
+        let steps = task
+            .plan
+            .steps
+            .iter()
+            .zip(&task.steps)
+            .map(|(step, progress)| StepView {
+                id: step.id.clone(),
+                uses: format!("{}@{}/{}", step.plugin, step.version, step.step_type),
+                component: step.component,
+                state: progress.state.0,
+                attempt: progress.attempt,
+                output: progress.value.as_deref().cloned(),
+                output_digest: progress.output.map(|output| output.digest),
+                fuel: progress.fuel,
+                status: progress.status.map(|status| status.as_str().to_owned()),
+                message: progress.message.clone(),
+                approval: progress
+                    .approval
+                    .clone()
+                    .filter(|_| progress.state.0 == StepState::Waiting),
+                verdicts: progress
+                    .judged
+                    .iter()
+                    .flat_map(|judged| &judged.judgements)
+                    .map(VerdictView::from)
+                    .collect(),
+            });
+        Self {
+            labels: task.labels.as_ref().clone(),
+            steps: steps.collect(),
+            reason: task.reason.clone(),
+            row,
+        }
+    }
+
+    /// Whether it is over, or a person is asked.
+    fn rests(&self) -> bool {
+        let asks = self
+            .steps
+            .iter()
+            .any(|step| step.state == StepState::Waiting);
+        self.row.state.is_final() || (self.row.state == TaskState::Waiting && asks)
+    }
+}
+
+impl Engine {
+    /// Accepts a task; it is durable when this returns.
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        idempotency_key: Option<String>,
+    ) -> Result<Submitted, EngineError> {
+        if let Some(key) = &idempotency_key
+            && (key.is_empty()
+                || key.len() > IDEMPOTENCY_KEY_MAX
+                || !key.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            let message = format!(
+                "an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"
+            );
+            return Err(EngineError::Invalid(vec![Fault {
+                pointer: String::new(),
+                message,
+            }]));
+        }
+        let request = Digest::of(&json::canonical(&submission));
+        if let Some(key) = &idempotency_key
+            && let Some((id, known)) = self.0.store.task_with_key(key).await?
+        {
+            // Before anything else is looked at: the host may have changed since, the answer must not.
+            return if known == request {
+                self.submitted_before(&id).await
+            } else {
+                Err(key_reused(&id))
+            };
+        }
+        let rules = self.rules().await?;
+        let pinned = self.pin(&submission, &rules).await?;
+        let id = self.0.clock.id();
+        let now = self.0.clock.now();
+        let (judgements, shown) = self.judge_plan(&rules, &id, &pinned, now).await?;
+        let (mut task, plan) = self.new_task(id, pinned)?;
+        let new = NewTask {
+            id: task.id.clone(),
+            agent: task.agent.clone(),
+            labels: serde_json::to_string(&*task.labels).expect("labels are JSON"),
+            idempotency: idempotency_key.map(|key| (key, request)),
+            plan: task.plan_digest,
+            input: task.input.stored().digest,
+            created: now,
+        };
+        let mut transition = Transition {
+            task: task.id.clone(),
+            after: 0,
+            events: Vec::new(),
+            records: Vec::new(),
+            blobs: vec![plan.to_blob(), task.input.to_blob()],
+            state: TaskState::Queued,
+            wake_at: Some(now),
+            pokes_seen: 0,
+            approvals: Vec::new(),
+            keyvalue: KeyValueChanges::default(),
+            at: now,
+        };
+        transition.blobs.extend(shown.map(|shown| shown.to_blob()));
+        self.open_log(
+            &mut task,
+            judgements,
+            &mut transition,
+            rules.policies_digest,
+        )?;
+        match self
+            .0
+            .store
+            .accept(&new, transition.clone())
+            .await
+            .map_err(unstored)?
+        {
+            Accept::New => {}
+            Accept::Known(id) => return self.submitted_before(&id).await,
+            Accept::KeyReused(id) => return Err(key_reused(&id)),
+        }
+        let row = TaskRow {
+            task: new,
+            state: task.state,
+            updated: now,
+            wake_at: transition.wake_at,
+            cancel: false,
+            pokes: 0,
+            events: task.events,
+            records: task.records,
+            head: task.head,
+        };
+        let view = TaskView::new(&task, row);
+        // Before it runs, so that its end cannot be missed.
+        let waiter = self.0.waiters.join(&task.id);
+        self.run_new(task, view.row.clone());
+        Ok(Submitted {
+            task: view,
+            new: true,
+            waiter,
+        })
+    }
+
+    /// The task a known `Idempotency-Key` belongs to.
+    async fn submitted_before(&self, id: &str) -> Result<Submitted, EngineError> {
+        let waiter = self.0.waiters.join(id);
+        let task = self.task(id).await?;
+        Ok(Submitted {
+            task,
+            new: false,
+            waiter,
+        })
+    }
+
+    fn new_task(&self, id: String, pinned: Pinned) -> Result<(Task, Payload), EngineError> {
+        let value = serde_json::to_value(&pinned.plan)
+            .map_err(|error| EngineError::Internal(error.to_string()))?;
+        let plan = Payload::new(value, self.0.clock.random());
+        let input = Payload::new(pinned.input, self.0.clock.random());
+        let task = Task::new(
+            id,
+            pinned.agent,
+            pinned.labels,
+            Arc::new(pinned.plan),
+            plan.stored().digest,
+            input,
+        );
+        Ok((task, plan))
+    }
+
+    /// The first record and event; and the last ones too, where a policy denies the plan.
+    fn open_log(
+        &self,
+        task: &mut Task,
+        judgements: Vec<Judgement>,
+        transition: &mut Transition,
+        policies: Digest,
+    ) -> Result<(), EngineError> {
+        let now = transition.at;
+        let internal = |error: &dyn std::fmt::Display| EngineError::Internal(error.to_string());
+        let input = task.input.stored().commitment();
+        let opened = self.sign_record(task, Kind::TaskOpen, |record| {
+            record.policies = Some(policies);
+            record.input = Some(input);
+            record.verdicts = judgements.iter().map(Judgement::to_record).collect();
+            record.time = Some(Span {
+                start: now,
+                end: now,
+            });
+        });
+        transition
+            .records
+            .push(opened.map_err(|error| internal(&error))?);
+        let mut events = Vec::new();
+        if let Some(Composed::Deny { message, .. }) = denial(&judgements) {
+            for step in &task.plan.steps {
+                events.push(Event::StepSkipped {
+                    step: step.id.clone(),
+                });
+            }
+            events.push(Event::TaskDenied {
+                reason: message.clone(),
+            });
+            let (records, head) = (task.records + 1, task.head);
+            let closed = self.sign_record(task, Kind::TaskClose, |record| {
+                record.plan = None;
+                record.time = Some(Span {
+                    start: now,
+                    end: now,
+                });
+                record.outcome = Some(Outcome {
+                    status: Status::Denied,
+                    code: None,
+                    message: Some(message),
+                });
+                record.records = Some(records);
+                record.head = head;
+            });
+            transition
+                .records
+                .push(closed.map_err(|error| internal(&error))?);
+            transition.wake_at = None;
+        }
+        events.insert(0, Event::TaskAccepted { judgements });
+        for event in events {
+            task.apply(&event).map_err(|error| internal(&error))?;
+            transition.events.push(stored(&event, now));
+        }
+        transition.state = task.state;
+        Ok(())
+    }
+
+    /// The task once it is final or waits for a person, or as it is after `patience`.
+    ///
+    /// Who runs the task hands it over as it was stored: the database is not asked again.
+    pub async fn wait(
+        &self,
+        submitted: &mut Submitted,
+        patience: Duration,
+    ) -> Result<TaskView, EngineError> {
+        if submitted.task.rests() {
+            return Ok(submitted.task.clone());
+        }
+        let stopped = async {
+            loop {
+                // One that waits for its next attempt goes on by itself.
+                if let Some(view) = submitted.waiter.changed().await.stopped
+                    && view.rests()
+                {
+                    return Arc::unwrap_or_clone(view);
+                }
+            }
+        };
+        match timeout(patience, stopped).await {
+            Ok(view) => Ok(view),
+            Err(_) => self.task(&submitted.task.row.task.id).await,
+        }
+    }
+
+    /// A task.
+    pub async fn task(&self, id: &str) -> Result<TaskView, EngineError> {
+        let (mut task, row) = self.load(id).await?;
+        self.load_outputs(&mut task).await?;
+        Ok(TaskView::new(&task, row))
+    }
+
+    /// Tasks, newest first.
+    pub async fn tasks(&self, query: TaskQuery) -> Result<Vec<TaskRow>, EngineError> {
+        Ok(self.0.store.tasks(&query).await?)
+    }
+
+    /// Takes a task back: what runs is stopped, what is left is not begun. An effect that has happened is not undone.
+    /// The task is `cancelled` when this returns or, where the host has much to do, soon after; unless it ended first.
+    pub async fn cancel(&self, id: &str) -> Result<TaskView, EngineError> {
+        let mut waiter = self.0.waiters.join(id);
+        let view = self.task(id).await?;
+        if view.row.state.is_final() {
+            return Err(EngineError::Conflict {
+                code: "finished",
+                message: format!("task {id} is {} already", view.row.state.as_str()),
+            });
+        }
+        self.0.store.request_cancel(id).await?;
+        self.cancel_running(id);
+        let ended = async {
+            loop {
+                if let Some(view) = waiter.changed().await.stopped
+                    && view.row.state.is_final()
+                {
+                    return Arc::unwrap_or_clone(view);
+                }
+            }
+        };
+        match timeout(CANCEL_PATIENCE, ended).await {
+            Ok(view) => Ok(view),
+            Err(_) => self.task(id).await,
+        }
+    }
+
+    /// Events after number `after`, waiting for at least one up to `patience`; empty where none came. True where the task is
+    /// final and these are the last.
+    pub async fn events(
+        &self,
+        id: &str,
+        after: u64,
+        patience: Duration,
+    ) -> Result<(Vec<EventRow>, bool), EngineError> {
+        let mut waiter = self.0.waiters.join(id);
+        let news = async {
+            loop {
+                let (events, last) = self.events_now(id, after).await?;
+                if !events.is_empty() || last {
+                    return Ok((events, last));
+                }
+                waiter.changed().await;
+            }
+        };
+        timeout(patience, news)
+            .await
+            .unwrap_or_else(|_| Ok((Vec::new(), false)))
+    }
+
+    async fn events_now(&self, id: &str, after: u64) -> Result<(Vec<EventRow>, bool), EngineError> {
+        let row = self.0.store.task(id).await?;
+        let row = row.ok_or_else(|| EngineError::NotFound {
+            what: "task",
+            id: id.to_owned(),
+        })?;
+        let events = self.0.store.events(id, after, EVENTS_PAGE).await?;
+        let seen = events.last().map_or(after, |event| event.n);
+        Ok((events, row.state.is_final() && seen >= row.events))
+    }
+}
+
+fn key_reused(id: &str) -> EngineError {
+    EngineError::Conflict {
+        code: "key-reused",
+        message: format!(
+            "this Idempotency-Key came with another request before, which became task {id}; use a new key"
+        ),
+    }
+}
+
+fn unstored(error: CommitError) -> EngineError {
+    match error {
+        CommitError::Store(error) => error.into(),
+        other => EngineError::Internal(other.to_string()),
+    }
+}

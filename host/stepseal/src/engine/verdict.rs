@@ -1,0 +1,311 @@
+//! What policies said, and what it comes to.
+
+use serde::{Deserialize, Serialize};
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::payload::CommitKind;
+use stepseal_receipts::record;
+
+use super::payload::StoredPayload;
+
+/// Whether a policy's verdict counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It counts.
+    Enforce,
+    /// It is recorded and changes nothing.
+    Monitor,
+}
+
+impl Mode {
+    /// The name used in the API and the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+/// One thing that must be approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Who asks: a policy's name, `baseline` or `plan`.
+    pub by: String,
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+    /// The role an approver must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How many different approvers.
+    pub approvers: u32,
+}
+
+/// What one policy said when it was asked once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judgement {
+    /// The policy component.
+    pub policy: Digest,
+    /// Its name.
+    pub name: String,
+    /// When it was asked.
+    pub stage: record::Stage,
+    /// Whether it counts.
+    pub mode: Mode,
+    /// What it said.
+    pub verdict: record::VerdictKind,
+    /// For programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whom a `needs-approval` asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// How many of them; 0 for other verdicts.
+    #[serde(default)]
+    pub approvers: u32,
+    /// Digest of the settings it is bound with.
+    pub settings: Digest,
+    /// What it was shown.
+    pub input: StoredPayload,
+    /// Fuel it took.
+    pub fuel: u64,
+}
+
+impl Judgement {
+    /// As a record names it.
+    pub fn to_record(&self) -> record::Verdict {
+        record::Verdict {
+            policy: self.policy,
+            name: self.name.clone(),
+            stage: self.stage,
+            verdict: self.verdict,
+            mode: match self.mode {
+                Mode::Enforce => record::Mode::Enforce,
+                Mode::Monitor => record::Mode::Monitor,
+            },
+            code: self.code.clone(),
+            reason: self.reason.clone(),
+            approvers: (self.verdict == record::VerdictKind::NeedsApproval)
+                .then_some(self.approvers),
+            role: self.role.clone(),
+            settings: self.settings,
+            input: record::PolicyInput {
+                digest: self.input.digest,
+                size: self.input.size,
+                commit: CommitKind::Blind1,
+            },
+            fuel: self.fuel,
+        }
+    }
+}
+
+/// What all verdicts together come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Composed {
+    /// It may run.
+    Allow,
+    /// It may run once all of this is approved.
+    Ask(Vec<Ask>),
+    /// It must not run.
+    Deny {
+        /// For programs.
+        code: String,
+        /// For people: who and why.
+        message: String,
+    },
+}
+
+impl Composed {
+    /// As the API names it.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask(_) => "needs-approval",
+            Self::Deny { .. } => "deny",
+        }
+    }
+}
+
+/// What is asked besides the policies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Circumstances {
+    /// The step can touch the world.
+    pub(crate) effectful: bool,
+    /// The plan itself asks for a person.
+    pub(crate) plan_asks: bool,
+}
+
+/// Composes the verdicts on a step: any `deny` denies; else every `needs-approval` is asked; else one `allow` of stage `before-step`
+/// allows; else a pure step runs and an effectful one waits for a person. A policy in mode `monitor` counts for nothing, and an
+/// `allow` of stage `plan` allows no step by itself.
+pub(crate) fn compose(judgements: &[Judgement], circumstances: Circumstances) -> Composed {
+    if let Some(denial) = denial(judgements) {
+        return denial;
+    }
+    let mut asks: Vec<Ask> = enforced(judgements)
+        .filter(|j| j.verdict == record::VerdictKind::NeedsApproval)
+        .map(|j| Ask {
+            by: j.name.clone(),
+            code: j.code.clone().unwrap_or_default(),
+            reason: j.reason.clone().unwrap_or_default(),
+            role: j.role.clone(),
+            approvers: j.approvers.max(1),
+        })
+        .collect();
+    if circumstances.plan_asks {
+        asks.push(Ask {
+            by: "plan".to_owned(),
+            code: "plan-asks".to_owned(),
+            reason: "The plan asks for an approval of this step.".to_owned(),
+            role: None,
+            approvers: 1,
+        });
+    }
+    if !asks.is_empty() {
+        return Composed::Ask(asks);
+    }
+    let allowed = enforced(judgements)
+        .any(|j| j.verdict == record::VerdictKind::Allow && j.stage == record::Stage::BeforeStep);
+    if allowed || !circumstances.effectful {
+        return Composed::Allow;
+    }
+    Composed::Ask(vec![Ask {
+        by: "baseline".to_owned(),
+        code: "no-policy-allows".to_owned(),
+        reason: "This step can touch the world and no policy allows it.".to_owned(),
+        role: None,
+        approvers: 1,
+    }])
+}
+
+/// The first `deny` that counts. At stage `after-step` there is nobody left to ask, so a `needs-approval` there counts as one.
+pub(crate) fn denial(judgements: &[Judgement]) -> Option<Composed> {
+    enforced(judgements)
+        .find(|j| {
+            j.verdict == record::VerdictKind::Deny
+                || (j.stage == record::Stage::AfterStep
+                    && j.verdict == record::VerdictKind::NeedsApproval)
+        })
+        .map(|j| Composed::Deny {
+            code: j.code.clone().unwrap_or_else(|| "denied".to_owned()),
+            message: format!(
+                "{}: {}",
+                j.name,
+                j.reason.as_deref().unwrap_or("no reason given")
+            ),
+        })
+}
+
+fn enforced(judgements: &[Judgement]) -> impl Iterator<Item = &Judgement> {
+    judgements.iter().filter(|j| j.mode == Mode::Enforce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{Stage, VerdictKind};
+
+    fn judged(stage: Stage, verdict: VerdictKind) -> Judgement {
+        Judgement {
+            policy: Digest::of(b"policy"),
+            name: "p".to_owned(),
+            stage,
+            mode: Mode::Enforce,
+            verdict,
+            code: Some("c".to_owned()),
+            reason: Some("r".to_owned()),
+            role: None,
+            approvers: u32::from(verdict == VerdictKind::NeedsApproval),
+            settings: Digest::of(b"{}"),
+            input: StoredPayload {
+                digest: Digest::of(b"in"),
+                size: 2,
+            },
+            fuel: 1,
+        }
+    }
+
+    const EFFECT: Circumstances = Circumstances {
+        effectful: true,
+        plan_asks: false,
+    };
+    const PURE: Circumstances = Circumstances {
+        effectful: false,
+        plan_asks: false,
+    };
+
+    #[test]
+    fn a_pure_step_runs_and_an_effectful_one_waits_where_no_policy_applies() {
+        let silent = [judged(Stage::BeforeStep, VerdictKind::NotApplicable)];
+        for none in [&[][..], &silent[..]] {
+            assert_eq!(compose(none, PURE), Composed::Allow);
+            let Composed::Ask(asks) = compose(none, EFFECT) else {
+                panic!("an effectful step ran without leave")
+            };
+            assert_eq!(asks[0].by, "baseline");
+        }
+    }
+
+    #[test]
+    fn a_deny_wins_over_everything_and_an_ask_over_an_allow() {
+        let allow = judged(Stage::BeforeStep, VerdictKind::Allow);
+        let ask = judged(Stage::BeforeStep, VerdictKind::NeedsApproval);
+        let deny = judged(Stage::BeforeStep, VerdictKind::Deny);
+        assert_eq!(
+            compose(std::slice::from_ref(&allow), EFFECT),
+            Composed::Allow
+        );
+        assert_eq!(
+            compose(&[allow.clone(), ask.clone()], EFFECT).as_str(),
+            "needs-approval"
+        );
+        assert_eq!(compose(&[ask, allow, deny], PURE).as_str(), "deny");
+    }
+
+    #[test]
+    fn every_ask_is_put_to_people_the_plans_own_included() {
+        let ask = judged(Stage::BeforeStep, VerdictKind::NeedsApproval);
+        let plan = Circumstances {
+            effectful: false,
+            plan_asks: true,
+        };
+        let Composed::Ask(asks) = compose(&[ask.clone(), ask], plan) else {
+            panic!("nobody was asked")
+        };
+        assert_eq!(asks.len(), 3);
+        assert_eq!(
+            compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], plan).as_str(),
+            "needs-approval"
+        );
+    }
+
+    #[test]
+    fn monitoring_changes_nothing() {
+        let mut deny = judged(Stage::BeforeStep, VerdictKind::Deny);
+        deny.mode = Mode::Monitor;
+        let mut allow = judged(Stage::BeforeStep, VerdictKind::Allow);
+        allow.mode = Mode::Monitor;
+        assert_eq!(compose(&[deny], PURE), Composed::Allow);
+        assert_eq!(compose(&[allow], EFFECT).as_str(), "needs-approval");
+    }
+
+    #[test]
+    fn an_allow_of_the_plan_allows_no_step_by_itself() {
+        assert_eq!(
+            compose(&[judged(Stage::Plan, VerdictKind::Allow)], EFFECT).as_str(),
+            "needs-approval"
+        );
+    }
+
+    #[test]
+    fn after_the_step_an_ask_is_a_deny() {
+        assert!(denial(&[judged(Stage::AfterStep, VerdictKind::NeedsApproval)]).is_some());
+        assert!(denial(&[judged(Stage::BeforeStep, VerdictKind::NeedsApproval)]).is_none());
+    }
+}
