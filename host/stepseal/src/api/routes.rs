@@ -1,0 +1,84 @@
+//! Every place of the interface, one file per endpoint or per small group.
+
+mod approvals;
+mod components;
+mod description;
+mod grants;
+mod health;
+mod plans;
+mod policies;
+mod tasks;
+mod trust;
+
+use axum::extract::Request;
+use axum::http::{Method, Uri};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::discard_body;
+use super::problem::{ApiError, Kind};
+use super::{Api, openapi};
+
+pub(super) use health::{HEALTH, healthz};
+
+/// Every route with its description.
+pub(super) fn all() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(
+            components::list_components,
+            components::add_component
+        ))
+        .routes(routes!(components::show_component))
+        .routes(routes!(components::component_content))
+        .routes(routes!(grants::list_grants))
+        .routes(routes!(grants::show_grant, grants::put_grant))
+        .routes(routes!(policies::list_policies, policies::bind_policy))
+        .routes(routes!(policies::unbind_policy))
+        .routes(routes!(plans::check_plan))
+        .routes(routes!(tasks::list::list_tasks, tasks::submit::submit_task))
+        .routes(routes!(tasks::show::show_task))
+        .routes(routes!(tasks::cancel::cancel_task))
+        .routes(routes!(tasks::events::task_events))
+        .routes(routes!(tasks::records::task_records))
+        .routes(routes!(tasks::receipt::task_receipt))
+        .routes(routes!(approvals::list::list_approvals))
+        .routes(routes!(
+            approvals::show::show_approval,
+            approvals::decide::decide_approval
+        ))
+        .routes(routes!(trust::trust_file))
+        .routes(routes!(description::openapi_document))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+}
+
+/// The answer where no route is.
+pub(super) async fn no_such_place(uri: Uri, request: Request) -> ApiError {
+    discard_body(request).await;
+    ApiError::new(
+        Kind::NotFound,
+        format!(
+            "there is nothing at {}; /openapi.json lists every place",
+            shown(uri.path())
+        ),
+    )
+}
+
+/// The answer where a route is, but not for this method; `Allow` is added by the router.
+pub(super) async fn no_such_method(method: Method, uri: Uri, request: Request) -> ApiError {
+    discard_body(request).await;
+    ApiError::new(
+        Kind::MethodNotAllowed,
+        format!(
+            "{method} is not possible at {}; `Allow` lists what is",
+            shown(uri.path())
+        ),
+    )
+}
+
+/// The beginning of a path, which may be as long as a header.
+fn shown(path: &str) -> &str {
+    const SHOWN_BYTES_MAX: usize = 200;
+    // A path in a request is ASCII.
+    path.get(..SHOWN_BYTES_MAX).unwrap_or(path)
+}

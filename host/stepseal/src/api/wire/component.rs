@@ -1,0 +1,91 @@
+//! Uploaded components.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::time::Timestamp;
+use utoipa::ToSchema;
+
+use super::scalar::{DigestText, TimestampText};
+use super::stored_json;
+use crate::store::{self, ComponentRow, StoreError};
+
+/// What a component exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ComponentKind {
+    /// A step handler.
+    Plugin,
+    /// A policy.
+    Policy,
+}
+
+impl From<store::ComponentKind> for ComponentKind {
+    fn from(kind: store::ComponentKind) -> Self {
+        match kind {
+            store::ComponentKind::Plugin => Self::Plugin,
+            store::ComponentKind::Policy => Self::Policy,
+        }
+    }
+}
+
+impl From<ComponentKind> for store::ComponentKind {
+    fn from(kind: ComponentKind) -> Self {
+        match kind {
+            ComponentKind::Plugin => Self::Plugin,
+            ComponentKind::Policy => Self::Policy,
+        }
+    }
+}
+
+/// An uploaded component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Component {
+    /// SHA-256 of the exact bytes.
+    #[schema(value_type = DigestText)]
+    pub digest: Digest,
+    /// What it exports.
+    pub kind: ComponentKind,
+    /// The name it gives itself.
+    #[schema(example = "ledger")]
+    pub name: String,
+    /// The version it gives itself (Semantic Versioning 2.0).
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// What it says it does.
+    pub summary: String,
+    /// Interfaces it imports, sorted.
+    #[schema(example = json!(["wasi:keyvalue/store@0.2.0-draft"]))]
+    pub imports: Vec<String>,
+    /// Bytes.
+    pub size: u64,
+    /// When it was uploaded.
+    #[schema(value_type = TimestampText)]
+    pub added: Timestamp,
+    /// What its `describe` answered, JSON Schemas as objects.
+    #[schema(value_type = Object)]
+    pub descriptor: Value,
+}
+
+impl TryFrom<ComponentRow> for Component {
+    type Error = StoreError;
+
+    fn try_from(row: ComponentRow) -> Result<Self, StoreError> {
+        let descriptor = stored_json("a descriptor", &row.descriptor)?;
+        let summary = descriptor["summary"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Self {
+            digest: row.digest,
+            kind: row.kind.into(),
+            name: row.name,
+            version: row.version,
+            summary,
+            imports: row.imports,
+            size: row.size,
+            added: row.added,
+            descriptor,
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! What a client submits, and what a dry run says about it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stepseal_receipts::digest::Digest;
+use utoipa::ToSchema;
+
+use super::grant::GrantLimits;
+use super::present;
+use super::scalar::DigestText;
+use crate::engine::plan as engine;
+
+/// A task to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "plan": {"steps": [
+        {"id": "balance", "uses": "ledger/balance", "with": {"account": "alice"}},
+        {"id": "pay", "uses": "ledger@0.1.0/transfer",
+         "with": {"from": "alice", "to": "bob", "amount": {"$ref": "#/steps/balance/output/available"}},
+         "retry": {"max_attempts": 3, "backoff_ms": 500}, "approval": "required"}
+    ]},
+    "input": {},
+    "agent": "treasury-bot",
+    "labels": {"env": "prod"}
+}))]
+pub struct Submission {
+    /// The steps.
+    pub plan: Plan,
+    /// What steps can point at as `#/input`; any JSON.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Value, required = false)]
+    pub input: Option<Value>,
+    /// Who submits it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// For lists and for the scopes of policies.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The steps of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// At least one. Steps without a path between them may run side by side.
+    pub steps: Vec<PlanStep>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanStep {
+    /// Names the step within the plan.
+    pub id: String,
+    /// `plugin/step-type`, `plugin@version/step-type` or `plugin@sha256:.../step-type`.
+    #[schema(example = "ledger@0.1.0/transfer")]
+    pub uses: String,
+    /// Its input. `{"$ref":"#/input/..."}` and `{"$ref":"#/steps/<id>/output/..."}` are replaced by what they point at.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Value, required = false)]
+    pub with: Option<Value>,
+    /// Ids of steps that must succeed before, beside those it points at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub needs: Vec<String>,
+    /// What to do where the plugin says that it is unavailable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub retry: Option<Retry>,
+    /// Tighter limits than the grant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub limits: Option<GrantLimits>,
+    /// `required`: a person must approve it whatever the policies say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "required")]
+    pub approval: Option<String>,
+}
+
+/// When to try again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts in all, the first included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub max_attempts: Option<u32>,
+    /// Milliseconds before the second attempt; it grows from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub backoff_ms: Option<u64>,
+}
+
+/// What one policy said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// Name of the policy.
+    pub policy: String,
+    /// Its component.
+    #[schema(value_type = DigestText)]
+    pub component: Digest,
+    /// `plan`, `before-step` or `after-step`.
+    #[schema(example = "before-step")]
+    pub stage: String,
+    /// `enforce` or `monitor`.
+    #[schema(example = "enforce")]
+    pub mode: String,
+    /// `not-applicable`, `allow`, `needs-approval` or `deny`.
+    #[schema(example = "allow")]
+    pub verdict: String,
+    /// For programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub code: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
+    /// Fuel it took.
+    pub fuel: u64,
+}
+
+impl From<engine::VerdictView> for Verdict {
+    fn from(view: engine::VerdictView) -> Self {
+        Self {
+            policy: view.policy,
+            component: view.component,
+            stage: view.stage.to_owned(),
+            mode: view.mode.to_owned(),
+            verdict: view.verdict.to_owned(),
+            code: view.code,
+            reason: view.reason,
+            fuel: view.fuel,
+        }
+    }
+}
+
+/// Verdicts as they go over the wire.
+pub(crate) fn verdicts(views: Vec<engine::VerdictView>) -> Vec<Verdict> {
+    views.into_iter().map(Verdict::from).collect()
+}
+
+/// What a dry run says about a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CheckedStep {
+    /// The step's id in the plan.
+    pub id: String,
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Version of the plugin.
+    pub version: String,
+    /// The step type.
+    pub step_type: String,
+    /// The component it would be pinned to.
+    #[schema(value_type = DigestText)]
+    pub component: Digest,
+    /// Whether its grants let it touch the world.
+    pub effectful: bool,
+    /// Ids of the steps it waits for.
+    pub needs: Vec<String>,
+    /// Whether its input is known before anything ran. Where it is not, policies were not asked about the step.
+    pub input_known: bool,
+    /// What the policies say.
+    pub verdicts: Vec<Verdict>,
+    /// `allow`, `needs-approval` or `deny`; `unknown` where the input is not known.
+    #[schema(example = "allow")]
+    pub verdict: String,
+}
+
+impl From<engine::CheckedStep> for CheckedStep {
+    fn from(step: engine::CheckedStep) -> Self {
+        Self {
+            id: step.id,
+            plugin: step.plugin,
+            version: step.version,
+            step_type: step.step_type,
+            component: step.component,
+            effectful: step.effectful,
+            needs: step.needs,
+            input_known: step.input_known,
+            verdicts: verdicts(step.verdicts),
+            verdict: step.verdict.to_owned(),
+        }
+    }
+}
+
+/// What a dry run says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanCheck {
+    /// What policies say about the plan as a whole.
+    pub verdicts: Vec<Verdict>,
+    /// The steps in plan order.
+    pub steps: Vec<CheckedStep>,
+    /// Everything known taken together: `allow`, `needs-approval`, `deny` or `unknown`.
+    #[schema(example = "needs-approval")]
+    pub verdict: String,
+}
+
+impl From<engine::PlanCheck> for PlanCheck {
+    fn from(check: engine::PlanCheck) -> Self {
+        Self {
+            verdicts: verdicts(check.verdicts),
+            steps: check.steps.into_iter().map(CheckedStep::from).collect(),
+            verdict: check.verdict.to_owned(),
+        }
+    }
+}
