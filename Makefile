@@ -1,0 +1,36 @@
+# Everything a person or CI runs here. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+include guests.mk
+include python.mk
+
+HOST := target/release/stepseal
+
+.PHONY: help demo test ci fmt clippy wasm32
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: guests $(HOST) ## build everything and show it at work: four tasks, four receipts, verified and re-run
+	@$(HOST) demo --components target/guests --out target/demo
+
+# cargo decides whether anything is to be done; the target is never up to date by itself.
+.PHONY: $(HOST)
+$(HOST):
+	@echo "host: building (the first time takes minutes, nearly all of it the compiler inside wasmtime)" >&2
+	@cargo build --release --locked -p stepseal
+
+test: guests test-guests wasm32 ## every test
+	cargo test --locked --workspace
+
+wasm32: # the verifier is to run in browsers and guests too
+	@scripts/build-guest.sh --check stepseal-receipts
+
+ci: fmt clippy test ## what CI runs
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings

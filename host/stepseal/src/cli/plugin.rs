@@ -1,0 +1,224 @@
+//! `stepseal plugin`: check, upload and list plugins, and grant them what they may use.
+
+mod check;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::client::encode;
+use super::output::{bytes, one_line, short, table};
+use super::{Answer, Context, Usage, files};
+use crate::api::wire;
+
+/// Check, upload and list plugins, and grant them what they may use.
+#[derive(Debug, Subcommand)]
+pub(super) enum Plugin {
+    /// Look into a component without a host: what it is, what it imports, what steps it has.
+    #[command(after_help = "Example:\n  stepseal plugin check target/guests/ledger.wasm")]
+    Check(check::Check),
+    /// Upload a plugin.
+    #[command(after_help = "Example:\n  stepseal plugin push target/guests/ledger.wasm")]
+    Push(Push),
+    /// List the uploaded plugins.
+    #[command(after_help = "Example:\n  stepseal plugin list --output json")]
+    List,
+    /// Say what a plugin may use, in the place of what it might use before.
+    #[command(
+        after_help = "Example:\n  stepseal plugin grant ledger --bucket ledger --fuel 50000000\n  \
+        stepseal plugin grant jq --file grant.json"
+    )]
+    Grant(Grant),
+}
+
+/// What `plugin push` is given.
+#[derive(Args, Debug)]
+pub(super) struct Push {
+    /// The component.
+    file: PathBuf,
+}
+
+/// What `plugin grant` is given.
+#[derive(Args, Debug)]
+pub(super) struct Grant {
+    /// Name of the plugin; the grant holds for every version of it.
+    plugin: String,
+    /// A key-value bucket it may read and write; may be given more than once.
+    #[arg(long = "bucket", value_name = "NAME", conflicts_with = "file")]
+    buckets: Vec<String>,
+    /// Units of fuel of one attempt.
+    #[arg(long, conflicts_with = "file")]
+    fuel: Option<u64>,
+    /// Bytes of memory of one attempt.
+    #[arg(long, value_name = "BYTES", conflicts_with = "file")]
+    memory: Option<u64>,
+    /// Wall time of one attempt.
+    #[arg(long, value_name = "MILLISECONDS", conflicts_with = "file")]
+    wall: Option<u64>,
+    /// Bytes of an input.
+    #[arg(long, value_name = "BYTES", conflicts_with = "file")]
+    input: Option<u64>,
+    /// Bytes of an output.
+    #[arg(long, value_name = "BYTES", conflicts_with = "file")]
+    output_bytes: Option<u64>,
+    /// The whole grant document as JSON; `-` reads stdin.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// Grant nothing: the plugin keeps the default limits and touches nothing.
+    #[arg(long, conflicts_with_all = ["file", "buckets", "fuel", "memory", "wall", "input", "output_bytes"])]
+    nothing: bool,
+}
+
+impl Plugin {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        match self {
+            Self::Check(command) => command.run(context),
+            Self::Push(command) => push(context, &command.file, wire::ComponentKind::Plugin),
+            Self::List => list(context),
+            Self::Grant(command) => command.run(context),
+        }
+    }
+}
+
+/// Uploads a component of the kind the command is for.
+pub(super) fn push(
+    context: &Context,
+    file: &Path,
+    wanted: wire::ComponentKind,
+) -> anyhow::Result<Answer> {
+    let wasm = files::read(file, "the component", files::COMPONENT_BYTES_MAX)?;
+    let client = context.client()?;
+    let progress = context
+        .output
+        .progress("the host compiles and checks the component");
+    let uploaded = client.upload(&wasm);
+    progress.finish_and_clear();
+    let (is_new, answer) = uploaded?;
+    let component: wire::Component = client.decode(&answer)?;
+    let known = if is_new {
+        ""
+    } else {
+        " (it was there already)"
+    };
+    context.output.result(&answer, || {
+        format!(
+            "{} {} {} {}, {}{known}",
+            kind(component.kind),
+            one_line(&component.name),
+            one_line(&component.version),
+            component.digest,
+            bytes(component.size)
+        )
+    })?;
+    if component.kind != wanted {
+        let found = kind(component.kind);
+        context
+            .output
+            .note(&format!("note: this is a {found}, so `stepseal {found} push` was meant; it is uploaded all the same"));
+    }
+    Ok(Answer::Yes)
+}
+
+fn kind(kind: wire::ComponentKind) -> &'static str {
+    match kind {
+        wire::ComponentKind::Plugin => "plugin",
+        wire::ComponentKind::Policy => "policy",
+    }
+}
+
+fn list(context: &Context) -> anyhow::Result<Answer> {
+    let client = context.client()?;
+    let answer = client.get("/v1/components?kind=plugin")?;
+    let list: wire::List<wire::Component> = client.decode(&answer)?;
+    let grants: wire::List<wire::Grant> = client.decode(&client.get("/v1/grants")?)?;
+    context.output.result(&answer, || {
+        let rows = list.items.iter().map(|component| {
+            let grant = grants
+                .items
+                .iter()
+                .find(|grant| grant.plugin == component.name);
+            [
+                format!("{}@{}", component.name, component.version),
+                short(&component.digest.to_string()),
+                bytes(component.size),
+                step_types(&component.descriptor),
+                grant.map_or("nothing".to_owned(), |grant| buckets(&grant.document)),
+                component.summary.clone(),
+            ]
+        });
+        table(
+            [
+                "plugin",
+                "component",
+                "size",
+                "steps",
+                "granted buckets",
+                "summary",
+            ],
+            rows,
+        )
+    })?;
+    Ok(Answer::Yes)
+}
+
+fn step_types(descriptor: &Value) -> String {
+    let steps = descriptor["steps"].as_array();
+    let names: Vec<&str> = steps
+        .into_iter()
+        .flatten()
+        .filter_map(|step| step["name"].as_str())
+        .collect();
+    names.join(" ")
+}
+
+fn buckets(document: &wire::GrantDocument) -> String {
+    if document.buckets.is_empty() {
+        "nothing".to_owned()
+    } else {
+        document.buckets.join(" ")
+    }
+}
+
+impl Grant {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let path = format!("/v1/plugins/{}/grants", encode(&self.plugin));
+        let document = self.document()?;
+        let client = context.client()?;
+        let answer = client.put(&path, &document)?;
+        let grant: wire::Grant = client.decode(&answer)?;
+        context.output.result(&answer, || {
+            format!(
+                "{} may use: {} (grant {}, {})",
+                one_line(&grant.plugin),
+                serde_json::to_string(&grant.document).unwrap_or_default(),
+                grant.version,
+                short(&grant.digest.to_string())
+            )
+        })?;
+        Ok(Answer::Yes)
+    }
+
+    fn document(self) -> anyhow::Result<Value> {
+        if let Some(file) = &self.file {
+            return files::read_json(file, "the grant document");
+        }
+        let limits = wire::GrantLimits {
+            fuel: self.fuel,
+            memory_bytes: self.memory,
+            wall_ms: self.wall,
+            input_bytes: self.input,
+            output_bytes: self.output_bytes,
+        };
+        let document = wire::GrantDocument {
+            buckets: self.buckets,
+            limits: Some(limits).filter(|limits| *limits != wire::GrantLimits::default()),
+        };
+        if document == wire::GrantDocument::default() && !self.nothing {
+            let usage = "say what to grant (--bucket, --fuel, ... or --file), or --nothing to take every grant back";
+            bail!(Usage(usage.to_owned()));
+        }
+        Ok(serde_json::to_value(document)?)
+    }
+}

@@ -1,0 +1,282 @@
+//! `stepseal verify`: checks receipts offline. It asks no host and no network.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+use stepseal_receipts::record::Record;
+use stepseal_receipts::trust::TrustFile;
+use stepseal_receipts::verify::{Check, Fault, Options, Outcome3, Report, verify_bytes};
+
+use super::output::{one_line, shown};
+use super::{Answer, Context, files};
+
+/// Verify receipts offline, under a trust file.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  stepseal verify *.stepseal.json --trust trust.json\n\n\
+    Exit code 0 only where every receipt passes. The trust file must come to you by a way you trust."
+)]
+pub(super) struct Verify {
+    /// Receipts.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The public keys you believe: the host's trust file.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// Accept the receipt of a task that goes on: its later records are unproven.
+    #[arg(long)]
+    allow_open: bool,
+    /// The checkpoint of the log that you saw last: the log must have only grown since.
+    #[arg(long, value_name = "FILE")]
+    last_seen: Option<PathBuf>,
+}
+
+/// Bytes of a checkpoint file.
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 20;
+
+/// What a pass means and what it does not.
+const MEANING: &str = "\
+A pass means: the holders of the trusted keys signed exactly these records, in this order, and their log holds each at the place
+shown. It does not mean that the host's clock was right, that inputs were true, or that the log shows everyone the same:
+for that compare checkpoints (--last-seen). To see that a pure step does give this output: stepseal replay.";
+
+impl Verify {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let trust = read_trust(&self.trust)?;
+        let options = Options {
+            allow_open: self.allow_open,
+            last_seen: self.last_seen.as_deref().map(read_checkpoint).transpose()?,
+        };
+        let progress = context.output.progress("verifying");
+        let reports: anyhow::Result<Vec<(String, Report)>> = self
+            .files
+            .iter()
+            .map(|file| {
+                let bytes = files::read(file, "the receipt", files::RECEIPT_BYTES_MAX)?;
+                Ok((
+                    file.display().to_string(),
+                    verify_bytes(&bytes, &trust, &options),
+                ))
+            })
+            .collect();
+        progress.finish_and_clear();
+        let reports = reports?;
+        let items = reports.iter().map(|(file, report)| to_json(file, report));
+        let value = json!({ "items": items.collect::<Vec<_>>() });
+        context.output.result(&value, || {
+            let texts = reports.iter().map(|(file, report)| to_text(file, report));
+            let texts: Vec<String> = texts.collect();
+            format!("{}\n\n{MEANING}", texts.join("\n\n"))
+        })?;
+        Ok(Answer::of(
+            reports.iter().all(|(_, report)| report.passed()),
+        ))
+    }
+}
+
+/// Reads the keys a verifier believes.
+pub(super) fn read_trust(path: &Path) -> anyhow::Result<TrustFile> {
+    let bytes = files::read(path, "the trust file", files::TRUST_BYTES_MAX)?;
+    TrustFile::parse(&bytes).with_context(|| format!("{} is not a trust file", path.display()))
+}
+
+fn read_checkpoint(path: &Path) -> anyhow::Result<String> {
+    let bytes = files::read(path, "the checkpoint", CHECKPOINT_BYTES_MAX)?;
+    String::from_utf8(bytes).with_context(|| format!("{} is not a checkpoint", path.display()))
+}
+
+/// Names of the checks that came out so, in the format's order.
+pub(super) fn with_outcome(report: &Report, outcome: Outcome3) -> Vec<&'static str> {
+    let all = report.verdicts.all().into_iter();
+    all.filter(|(_, found)| *found == outcome)
+        .map(|(check, _)| check.as_str())
+        .collect()
+}
+
+/// What a verdict says, in a sentence without a full stop.
+fn explain(check: Check, outcome: Outcome3) -> &'static str {
+    use Outcome3::{Fail, NotChecked, Pass};
+    match (check, outcome) {
+        (_, Fail) => "see the faults below",
+        (Check::Receipt, Pass) => "it has the form of a receipt",
+        (Check::Signatures, Pass) => {
+            "checkpoint and records are signed by keys that are trusted for their place in the log"
+        }
+        (Check::Chain, Pass) => "one task, linked without a gap, and a story the rules allow",
+        (Check::Inclusion, Pass) => {
+            "the log's signed checkpoint holds each record at the place shown"
+        }
+        (Check::Completeness, Pass) => "the task is closed, and every record of it is here",
+        (Check::AppendOnly, Pass) => "the log has only grown since the checkpoint you saw last",
+        (Check::Witnessed, Pass) => "enough witnesses signed the checkpoint",
+        (Check::Disclosure, Pass) => "each payload shown is one the records committed to",
+        (Check::Replay, Pass) => "the steps were run again with the same result",
+        (Check::Completeness, NotChecked) => {
+            "the task goes on: what comes after these records is unproven"
+        }
+        (Check::AppendOnly, NotChecked) => "no earlier checkpoint was given (--last-seen)",
+        (Check::Witnessed, NotChecked) => "this version knows no witnesses",
+        (Check::Disclosure, NotChecked) => "no payload is shown",
+        (Check::Replay, NotChecked) => "`stepseal replay` does that",
+        (_, NotChecked) => "an earlier fault left nothing to check",
+    }
+}
+
+fn word(outcome: Outcome3) -> &'static str {
+    match outcome {
+        Outcome3::Pass => "pass",
+        Outcome3::Fail => "FAIL",
+        Outcome3::NotChecked => "not checked",
+    }
+}
+
+/// The report for people. Everything in it that a stranger wrote is on a line of ours.
+pub(super) fn to_text(file: &str, report: &Report) -> String {
+    let verdict = if report.passed() {
+        "verified"
+    } else {
+        "NOT VERIFIED"
+    };
+    let mut lines = vec![format!("{}: {verdict}", shown(file))];
+    lines.push(format!("  {}", contents(report)));
+    for (check, outcome) in report.verdicts.all() {
+        lines.push(format!(
+            "  {:<13} {:<12} {}",
+            check.as_str(),
+            word(outcome),
+            explain(check, outcome)
+        ));
+    }
+    for fault in &report.faults {
+        lines.push(format!("  fault: {}", fault_text(fault)));
+    }
+    if !report.unrecognised.is_empty() {
+        let names = report.unrecognised.join(", ");
+        lines.push(format!(
+            "  unknown to this version, and signed by nobody: {}",
+            one_line(&names)
+        ));
+    }
+    if report.open {
+        lines.push("  open: the task goes on; accepted only with --allow-open".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// One fault: the check, where, and what is wrong.
+pub(super) fn fault_text(fault: &Fault) -> String {
+    one_line(&fault.to_string()).into_owned()
+}
+
+fn contents(report: &Report) -> String {
+    let Some(checkpoint) = &report.checkpoint else {
+        return format!(
+            "{} records, under no checkpoint that can be believed",
+            report.records.len()
+        );
+    };
+    let task = task_id(report).unwrap_or("?");
+    format!(
+        "task {}, {} records, in the log {} of {} records",
+        one_line(task),
+        report.records.len(),
+        one_line(&checkpoint.origin),
+        checkpoint.size
+    )
+}
+
+/// The task the records are of.
+pub(super) fn task_id(report: &Report) -> Option<&str> {
+    let (_, record) = report.records.first()?;
+    record.task.as_ref().map(|task| task.id.as_str())
+}
+
+/// The report for programs.
+pub(super) fn to_json(file: &str, report: &Report) -> Value {
+    let verdicts = report.verdicts.all().into_iter();
+    let verdicts =
+        verdicts.map(|(check, outcome)| (check.as_str().to_owned(), Value::from(outcome.as_str())));
+    let faults = report.faults.iter().map(|fault| {
+        json!({
+            "check": fault.check.as_str(),
+            "index": fault.index,
+            "member": fault.member,
+            "message": fault.message,
+        })
+    });
+    let records = report
+        .records
+        .iter()
+        .map(|(index, record)| record_json(*index, record));
+    json!({
+        "file": file,
+        "passed": report.passed(),
+        "open": report.open,
+        "verdicts": verdicts.collect::<serde_json::Map<_, _>>(),
+        "faults": faults.collect::<Vec<_>>(),
+        "checkpoint": report.checkpoint.as_ref().map(|checkpoint| json!({
+            "origin": checkpoint.origin,
+            "size": checkpoint.size,
+            "root": checkpoint.root,
+        })),
+        "records": records.collect::<Vec<_>>(),
+        "unrecognised": report.unrecognised,
+    })
+}
+
+/// A record as its statement says it, beside its place in the log.
+fn record_json(index: u64, record: &Record) -> Value {
+    let statement: Value = serde_json::from_slice(&record.to_statement()).unwrap_or_default();
+    json!({ "index": index, "statement": statement })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepseal_receipts::verify::Verdicts;
+
+    /// A report of a receipt whose disclosure was tampered with by somebody who writes to terminals.
+    fn report() -> Report {
+        Report {
+            verdicts: Verdicts {
+                signatures: Outcome3::Pass,
+                chain: Outcome3::Pass,
+                inclusion: Outcome3::Pass,
+                completeness: Outcome3::Pass,
+                disclosure: Outcome3::Fail,
+                ..Verdicts::default()
+            },
+            faults: vec![Fault {
+                check: Check::Disclosure,
+                index: None,
+                member: "disclosures[0]".to_owned(),
+                message: "no record speaks of it\n  disclosure pass \u{1b}[32m".to_owned(),
+            }],
+            checkpoint: None,
+            records: Vec::new(),
+            open: false,
+            allow_open: false,
+            unrecognised: vec!["note".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_report_has_eight_verdicts_and_every_fault_on_one_line() {
+        insta::assert_snapshot!(to_text("task.stepseal.json", &report()));
+    }
+
+    #[test]
+    fn the_report_for_programs_says_the_same() {
+        let value = to_json("task.stepseal.json", &report());
+        assert_eq!(value["passed"], false);
+        assert_eq!(
+            value["verdicts"].as_object().map(serde_json::Map::len),
+            Some(8)
+        );
+        assert_eq!(value["verdicts"]["disclosure"], "fail");
+        assert_eq!(value["verdicts"]["append-only"], "not-checked");
+        assert_eq!(value["faults"][0]["member"], "disclosures[0]");
+    }
+}

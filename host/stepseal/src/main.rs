@@ -1,0 +1,5 @@
+//! The `stepseal` program.
+
+fn main() -> std::process::ExitCode {
+    stepseal::cli::main()
+}

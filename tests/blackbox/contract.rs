@@ -1,0 +1,80 @@
+//! The API and its description are one.
+
+use serde_json::{Value, json};
+
+use crate::host::tasks::{id, one_step};
+use crate::host::{Host, OPENAPI, openapi};
+
+#[test]
+fn the_description_that_is_served_is_the_one_in_the_repository() {
+    let host = Host::empty();
+    let committed: Value = serde_json::from_str(OPENAPI).unwrap();
+    assert_eq!(host.get("/openapi.json"), committed);
+}
+
+#[test]
+fn every_operation_answers_as_it_is_documented() {
+    let host = Host::empty();
+    for place in [
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/v1/grants",
+        "/v1/policies",
+    ] {
+        host.get(place);
+    }
+    let hostile = host.upload("hostile");
+    host.upload_bytes(crate::host::guests::bytes("hostile"))
+        .expect(200);
+    host.upload("spending-limit");
+    host.get(format!("/v1/components/{hostile}"));
+    host.call("GET", format!("/v1/components/{hostile}/content"))
+        .send()
+        .expect(200);
+    host.grant("hostile", &json!({"buckets": ["hostile"]}));
+    host.get("/v1/plugins/hostile/grants");
+    let policy = host.bind("spending-limit", &json!({"limits": {}}), &json!({}));
+    host.call("DELETE", format!("/v1/policies/{policy}"))
+        .send()
+        .expect(204);
+    let submission = one_step("hostile/kv-read", &json!({"key": "k"}));
+    host.post("/v1/plans/check", &submission).expect(200);
+    let submit = || {
+        host.call("POST", "/v1/tasks")
+            .header("idempotency-key", "tour")
+            .json(&submission)
+            .send()
+    };
+    let task = id(&submit().expect(201).json());
+    submit().expect(200);
+    host.get("/v1/tasks");
+    host.task(&task);
+    let approval = host.approval_of(&task);
+    host.decide(&approval, "approve", "ada").expect(200);
+    host.task_in(&task, "succeeded");
+    let events = |header: &str, value: &str| {
+        host.call("GET", format!("/v1/tasks/{task}/events"))
+            .header(header, value)
+            .send()
+    };
+    let last = events("accept", "application/json").expect(200).json()["items"]
+        .as_array()
+        .unwrap()
+        .len();
+    events("accept", "text/event-stream").expect(200);
+    events("last-event-id", &last.to_string()).expect(204);
+    host.get(format!("/v1/tasks/{task}/records"));
+    host.receipt_verified(&task);
+    let other = id(&host.submit(&submission));
+    host.call("POST", format!("/v1/tasks/{other}/cancel"))
+        .send()
+        .expect(200);
+
+    let missed: Vec<_> = openapi()
+        .successes()
+        .difference(&host.reached())
+        .cloned()
+        .collect();
+    assert!(missed.is_empty(), "no test reaches these: {missed:?}");
+}

@@ -1,0 +1,207 @@
+//! The host's process.
+
+use std::io::BufReader;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::{PATIENCE, eventually, template};
+
+/// What the host says before its address, once it can be reached.
+const ANNOUNCEMENT: &str = " listens on ";
+
+/// A data directory that is removed when its owner is gone.
+pub(crate) struct DataDir {
+    temp: TempDir,
+}
+
+impl DataDir {
+    /// One that is not there yet: the host makes it.
+    pub(crate) fn fresh() -> Self {
+        let temp = tempfile::tempdir().expect("tests can make temporary directories");
+        Self { temp }
+    }
+
+    /// Where the host keeps its data.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.temp.path().join("data")
+    }
+}
+
+/// A running host. Killed when it is dropped.
+pub(crate) struct Host {
+    process: Process,
+    client: Client,
+    dir: Option<DataDir>,
+}
+
+impl Deref for Host {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Host {
+    /// A host with an empty data directory.
+    pub(crate) fn empty() -> Self {
+        Self::on(DataDir::fresh())
+    }
+
+    /// A host to which `ledger`, `jq`, `spending-limit` and `hostile` have been uploaded, and nothing else was done.
+    pub(crate) fn with_guests() -> Self {
+        Self::on(template::with_guests())
+    }
+
+    /// A host on this data directory, which must start.
+    pub(crate) fn on(dir: DataDir) -> Self {
+        let mut process = Process::start(&dir.path());
+        let Some(url) = process.address() else {
+            let status = process.wait();
+            panic!("the host did not start, {status}: {}", process.said());
+        };
+        let token = std::fs::read_to_string(dir.path().join("token"))
+            .expect("a host that listens has a token");
+        let client = Client::new(url, token.trim().to_owned());
+        Self {
+            process,
+            client,
+            dir: Some(dir),
+        }
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir
+            .as_ref()
+            .expect("a running host has its directory")
+            .path()
+    }
+
+    /// Id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Everything it said so far.
+    pub(crate) fn said(&self) -> String {
+        self.process.said()
+    }
+
+    /// Ends it as a power cut does (`kill -9`), and gives its data directory.
+    pub(crate) fn kill(mut self) -> DataDir {
+        self.process.child.kill().expect("a child can be killed");
+        self.process.wait();
+        self.dir.take().expect("a running host has its directory")
+    }
+
+    /// Ends it as an operator does (SIGTERM), and gives its data directory.
+    pub(crate) fn stop(mut self) -> DataDir {
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a child has a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("a child can be signalled");
+        let status = self.process.wait();
+        assert!(
+            status.success(),
+            "the host ended with {status} after SIGTERM: {}",
+            self.said()
+        );
+        self.dir.take().expect("a running host has its directory")
+    }
+}
+
+/// The child and what it writes to stderr.
+struct Process {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    fn start(data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stepseal"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .env_remove("STEPSEAL_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the built program can be started");
+        let stderr = child.stderr.take().expect("it was asked for");
+        let said = Arc::new(Mutex::new(String::new()));
+        let (sender, lines) = channel();
+        let heard = Arc::clone(&said);
+        // Reads until the end, so that the host never waits for somebody to read.
+        std::thread::spawn(move || listen(BufReader::new(stderr), &heard, &sender));
+        Self { child, said, lines }
+    }
+
+    /// The address it announces, or nothing where it ends before.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a deadline, so that a test that waits in vain fails"
+    )]
+    fn address(&mut self) -> Option<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    if let Some((_, url)) = line.split_once(ANNOUNCEMENT) {
+                        return Some(url.trim().to_owned());
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!(
+                        "the host neither listens nor ends within {PATIENCE:?}: {}",
+                        self.said()
+                    )
+                }
+            }
+        }
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().expect("no reader panics").clone()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the host ends", || {
+            child.try_wait().expect("a child can be waited for")
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the host said:\n{}", self.said());
+        }
+        // It may have ended already, and then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listen(stderr: impl std::io::BufRead, said: &Mutex<String>, lines: &Sender<String>) {
+    for line in stderr.lines().map_while(Result::ok) {
+        let mut said = said.lock().expect("nobody panics with it");
+        said.push_str(&line);
+        said.push('\n');
+        // Nobody listens once the address is known.
+        let _ = lines.send(line);
+    }
+}

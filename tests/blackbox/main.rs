@@ -1,0 +1,26 @@
+//! Black-box tests: the built program, a real data directory, real components, and nothing but HTTP and files between
+//! the test and the host.
+//!
+//! Each test starts its own host (`host/`). Its client holds every answer against `openapi.json`, so a test that passes
+//! also says that the answers it got are documented. Nothing sleeps: a test waits for the host itself to say that
+//! something happened, or looks again until a deadline.
+
+mod approvals;
+mod cli;
+mod components;
+mod concurrency;
+mod contract;
+mod data_dir;
+mod host;
+mod hostile;
+mod plans;
+mod policies;
+mod receipts;
+mod recovery;
+mod replay;
+mod requests;
+mod support;
+mod tasks;
+/// Components as text: the sandbox's own, so that there is one text that knows the canonical ABI.
+#[path = "../../host/stepseal-sandbox/src/tests/wat.rs"]
+mod wat;
