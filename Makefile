@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 include guests.mk
 include python.mk
+include bench.mk
 
 HOST := target/release/stepseal
 

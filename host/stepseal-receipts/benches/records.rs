@@ -1,0 +1,298 @@
+//! How fast records are signed and appended on one core, and verified, against the signature scheme alone.
+
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
+#[path = "../../../benches/table.rs"]
+mod table;
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use ed25519_dalek::Signer as _;
+use sha2::{Digest as _, Sha256};
+use stepseal_receipts::checkpoint::Checkpoint;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::dsse;
+use stepseal_receipts::keys::SigningKey;
+use stepseal_receipts::note::VerifierKey;
+use stepseal_receipts::payload::{Blob, CommitKind};
+use stepseal_receipts::receipt::{Entry, Receipt};
+use stepseal_receipts::record::{
+    ComponentRef, Fuel, Kind, Limits, Memory, Mode, Outcome, PolicyInput, Record, Runtime, Span,
+    Stage, Status, StepRef, TaskLink, Verdict, VerdictKind, sign,
+};
+use stepseal_receipts::time::Timestamp;
+use stepseal_receipts::tree::{Frontier, NodeId, ProofPlan};
+use stepseal_receipts::trust::{RecordKey, TrustFile};
+use stepseal_receipts::verify::{Options, verify_bytes};
+
+use table::{Table, median, microseconds, per_second, per_turn};
+
+const ORIGIN: &str = "log.example/bench";
+const TASK: &str = "0199a1b2-0000-7000-8000-000000000001";
+/// Rounds of each measurement, ours and the raw ones in turn; the middle one counts.
+const ROUNDS: usize = 5;
+/// Records signed in a round.
+const SIGNED: u32 = 10_000;
+/// Records of the receipt that is verified.
+const RECEIPT_RECORDS: u64 = 1_000;
+
+fn main() {
+    let key = SigningKey::from_seed([2; 32]);
+    let mut table = Table::new("make bench", "records");
+    sign_and_append(&key, &mut table);
+    verify(&key, &mut table);
+    println!("{table}");
+}
+
+fn sign_and_append(key: &SigningKey, table: &mut Table) {
+    let raw_key = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
+    let template = completed(1);
+    let pae = dsse::pae(dsse::IN_TOTO, &template.to_statement());
+    let mut ours = Vec::new();
+    let mut raw_sign = Vec::new();
+    let mut raw_hash = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut frontier = Frontier::new();
+        let mut seq = 0;
+        ours.push(per_turn(SIGNED, || {
+            seq += 1;
+            let signed = sign(&completed(seq), key).expect("it fits");
+            black_box(signed.envelope.to_json());
+            black_box(frontier.append(signed.leaf_hash));
+        }));
+        raw_sign.push(per_turn(SIGNED, || {
+            black_box(raw_key.sign(black_box(&pae)));
+        }));
+        raw_hash.push(per_turn(SIGNED * 4, || {
+            black_box(Sha256::digest(black_box(&pae)));
+        }));
+    }
+    let (ours, raw_sign, raw_hash) = (median(ours), median(raw_sign), median(raw_hash));
+    let rate = per_second(ours);
+    table.target(
+        format!(
+            "build, sign and append a record of {} bytes, one core",
+            pae.len()
+        ),
+        format!("{rate:.0}/s"),
+        "≥ 30000/s",
+        rate >= 30_000.0,
+    );
+    table.figure(
+        "  raw ed25519 signature of the same bytes",
+        format!("{:.0}/s", per_second(raw_sign)),
+    );
+    table.figure(
+        "  raw SHA-256 of the same bytes",
+        format!("{:.0}/s", per_second(raw_hash)),
+    );
+    table.figure(
+        "  ratio to the raw signature",
+        format!("{:.2}", ours.as_secs_f64() / raw_sign.as_secs_f64()),
+    );
+}
+
+fn verify(key: &SigningKey, table: &mut Table) {
+    let log_key = SigningKey::from_seed([1; 32]);
+    let receipt = receipt(key, &log_key).to_json();
+    let trust = TrustFile {
+        origin: ORIGIN.to_owned(),
+        log: vec![VerifierKey::new(ORIGIN, &log_key.public()).expect("a good origin")],
+        records: vec![RecordKey {
+            key: key.public(),
+            from_index: 0,
+            to_index: None,
+        }],
+        approvers: Vec::new(),
+        root: Vec::new(),
+    };
+    let raw_key = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
+    let pae = dsse::pae(dsse::IN_TOTO, &completed(1).to_statement());
+    let signature = raw_key.sign(&pae);
+    let mut ours = Vec::new();
+    let mut raw = Vec::new();
+    for _ in 0..ROUNDS {
+        ours.push(per_turn(5, || {
+            let report = verify_bytes(black_box(&receipt), &trust, &Options::default());
+            assert!(report.passed(), "{:?}", report.faults);
+        }));
+        raw.push(per_turn(5_000, || {
+            let verified = raw_key
+                .verifying_key()
+                .verify_strict(black_box(&pae), &signature);
+            verified.expect("it was signed with this key");
+        }));
+    }
+    let (ours, raw) = (median(ours), median(raw));
+    let records = u32::try_from(RECEIPT_RECORDS).expect("a small number");
+    table.figure(
+        format!(
+            "verify a receipt of {RECEIPT_RECORDS} records ({} KiB)",
+            receipt.len() >> 10
+        ),
+        format!("{:.1} ms", ours.as_secs_f64() * 1e3),
+    );
+    table.figure("  for each record", microseconds(ours / records));
+    table.figure("  raw verify_strict of one record", microseconds(raw));
+    table.figure(
+        "  ratio to the raw verification",
+        format!("{:.2}", (ours / records).as_secs_f64() / raw.as_secs_f64()),
+    );
+}
+
+/// A record as a pure step under one policy leaves it.
+fn completed(seq: u64) -> Record {
+    let digest = |n: u8| Digest::from_bytes([n; 32]);
+    let time = Timestamp::from_unix_ms(1_790_000_000_000 + seq).expect("in range");
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&seq.to_be_bytes());
+    let input = Blob::blind([8; 32], br#"{"document":{},"filter":"."}"#);
+    let mut record = Record::new(Kind::StepCompleted, ORIGIN, nonce);
+    record.task = Some(TaskLink {
+        id: TASK.to_owned(),
+        seq,
+        prev: Some(digest(1)),
+    });
+    record.step = Some(StepRef {
+        id: format!("step-{seq}"),
+        index: seq - 1,
+        attempt: 1,
+        step_type: "filter".to_owned(),
+    });
+    record.plan = Some(digest(2));
+    record.policies = Some(digest(3));
+    record.component = Some(ComponentRef {
+        name: "jq".to_owned(),
+        version: "0.1.0".to_owned(),
+        digest: digest(4),
+    });
+    record.runtime = Some(Runtime {
+        host: "stepseal 0.1.0".to_owned(),
+        engine: "wasmtime 48.0.8".to_owned(),
+        config: digest(5),
+    });
+    record.grants = Some(digest(6));
+    record.limits = Some(Limits {
+        fuel: 500_000_000,
+        memory: 64 << 20,
+        wall_ms: 10_000,
+        input: 1 << 20,
+        output: 1 << 20,
+    });
+    record.input = Some(input.commitment("application/json"));
+    record.output = Some(
+        Blob::blind([7; 32], br#"{"outputs":[],"result":null}"#).commitment("application/json"),
+    );
+    record.verdicts = vec![Verdict {
+        policy: digest(7),
+        name: "spending-limit".to_owned(),
+        stage: Stage::BeforeStep,
+        verdict: VerdictKind::NotApplicable,
+        mode: Mode::Enforce,
+        code: None,
+        reason: None,
+        approvers: None,
+        role: None,
+        settings: digest(8),
+        input: PolicyInput {
+            digest: digest(9),
+            size: 900,
+            commit: CommitKind::Blind1,
+        },
+        fuel: 40_000,
+    }];
+    record.fuel = Some(Fuel {
+        limit: 500_000_000,
+        used: 1_234_567,
+    });
+    record.memory = Some(Memory {
+        limit: 64 << 20,
+        peak: 1_179_648,
+    });
+    record.seed = Some([10; 32]);
+    record.time = Some(Span {
+        start: time,
+        end: time,
+    });
+    record.outcome = Some(Outcome {
+        status: Status::Ok,
+        code: None,
+        message: None,
+    });
+    record
+}
+
+/// The receipt of one task, alone in its log.
+fn receipt(key: &SigningKey, log_key: &SigningKey) -> Receipt {
+    let mut frontier = Frontier::new();
+    let mut nodes: HashMap<NodeId, Digest> = HashMap::new();
+    let mut envelopes = Vec::new();
+    let mut prev = None;
+    for seq in 0..RECEIPT_RECORDS {
+        let mut record = match seq {
+            0 => opened(),
+            last if last == RECEIPT_RECORDS - 1 => closed(),
+            seq => completed(seq),
+        };
+        record.task = Some(TaskLink {
+            id: TASK.to_owned(),
+            seq,
+            prev,
+        });
+        if record.kind == Kind::TaskClose {
+            record.records = Some(RECEIPT_RECORDS);
+            record.head = prev;
+        }
+        let signed = sign(&record, key).expect("it fits");
+        nodes.extend(frontier.append(signed.leaf_hash));
+        prev = Some(signed.leaf_hash);
+        envelopes.push(signed.envelope);
+    }
+    let size = frontier.size();
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size,
+        root: frontier.root(),
+    };
+    let entries = envelopes.into_iter().zip(0..).map(|(envelope, index)| {
+        let plan = ProofPlan::inclusion(index, size).expect("it is in the log");
+        Entry {
+            index,
+            envelope,
+            proof: plan
+                .assemble(|node| nodes.get(&node).copied())
+                .expect("every node is kept"),
+        }
+    });
+    Receipt {
+        checkpoint: checkpoint.sign(log_key).expect("a good origin"),
+        entries: entries.collect(),
+        approvals: Vec::new(),
+        disclosures: Vec::new(),
+        consistency: Vec::new(),
+        unrecognised: serde_json::Map::new(),
+    }
+}
+
+fn opened() -> Record {
+    let mut record = completed(1);
+    let opened = Record::new(Kind::TaskOpen, ORIGIN, [1; 16]);
+    record = Record {
+        plan: record.plan,
+        policies: record.policies,
+        input: record.input,
+        ..opened
+    };
+    record
+}
+
+fn closed() -> Record {
+    let mut record = Record::new(Kind::TaskClose, ORIGIN, [2; 16]);
+    record.outcome = Some(Outcome {
+        status: Status::Ok,
+        code: None,
+        message: None,
+    });
+    record
+}
