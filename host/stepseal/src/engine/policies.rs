@@ -23,7 +23,7 @@ use super::{Engine, EngineError, Fault};
 use crate::store::{ComponentKind, PolicyRow};
 
 /// Bindings in force at once. All their verdicts go into one record, which has at most 32 KiB.
-const BINDINGS_MAX: usize = 12;
+const BINDINGS_MAX: usize = 10;
 /// Bytes of a policy's reason that are kept, for the same cause.
 const REASON_BYTES_MAX: usize = 256;
 /// Bytes of a reason code or role that are kept.
@@ -459,5 +459,55 @@ mod tests {
             ..Scope::default()
         };
         assert!(scope.covers(&target));
+    }
+
+    /// As much as strangers can put into one record: every policy speaks before and after, and everybody decides.
+    #[test]
+    fn the_largest_record_can_be_signed() {
+        use stepseal_receipts::keys::SigningKey;
+        use stepseal_receipts::payload::CommitKind;
+        use stepseal_receipts::record::{
+            Approval, Decision, Kind, Outcome, PolicyInput, Record, Status,
+        };
+
+        let digest = Digest::of(b"x");
+        let long = |bytes| Some(text(&"\"".repeat(2000), bytes));
+        let verdict = record::Verdict {
+            policy: digest,
+            name: "n".repeat(64),
+            stage: record::Stage::BeforeStep,
+            verdict: VerdictKind::NeedsApproval,
+            mode: record::Mode::Enforce,
+            code: long(CODE_BYTES_MAX),
+            reason: long(REASON_BYTES_MAX),
+            approvers: Some(16),
+            role: long(CODE_BYTES_MAX),
+            settings: digest,
+            input: PolicyInput {
+                digest,
+                size: u64::MAX,
+                commit: CommitKind::Blind1,
+            },
+            fuel: u64::MAX,
+        };
+        let approval = Approval {
+            approver: "\"".repeat(64),
+            decision: Decision::Approve,
+            role: Some("\"".repeat(64)),
+            subject: digest,
+            envelope: None,
+        };
+        let mut record = Record::new(Kind::StepCompleted, "o".repeat(255), [0; 16]);
+        record.verdicts = vec![verdict; 2 * BINDINGS_MAX];
+        record.approvals = vec![approval; 16];
+        record.outcome = Some(Outcome {
+            status: Status::Failed,
+            code: long(CODE_BYTES_MAX),
+            message: long(super::super::schema::MESSAGE_BYTES_MAX),
+        });
+        let signed = record::sign(&record, &SigningKey::from_seed([1; 32])).unwrap();
+        // What else a record says - ids, digests, limits, times - has room as well.
+        let spare = json::RECORD_BYTES_MAX - signed.envelope.payload.len();
+        assert!(spare > 3 << 10, "{spare} bytes are left");
     }
 }
