@@ -1,6 +1,8 @@
 //! DSSE v1 envelopes: a payload, its type, and signatures over both (secure-systems-lab/dsse, `protocol.md` and
 //! `envelope.md`).
 
+use std::io::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
@@ -28,18 +30,28 @@ pub const SIGNATURES_MAX: usize = 16;
 /// Most bytes of a `keyid`; Stepseal's own have 64.
 pub const KEYID_BYTES_MAX: usize = 256;
 
+/// Bytes of an envelope's JSON beside its payload: one signature with a key id.
+const ENVELOPE_BYTES_USUAL: usize = 300;
+
+/// Bytes of a [`pae`] beside the payload and its type.
+const PAE_BYTES_USUAL: usize = 32;
+
 const PAYLOAD: &str = "padded standard base64 of at most 32768 bytes";
 const PAYLOAD_TYPE: &str = "a string of at most 255 bytes";
 const KEYID: &str = "a string of at most 256 bytes";
 
 /// The pre-authentication encoding (`protocol.md`, "PAE"): the bytes that are signed.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!(
+    let mut out = Vec::with_capacity(payload_type.len() + payload.len() + PAE_BYTES_USUAL);
+    write!(
+        out,
         "DSSEv1 {} {payload_type} {} ",
         payload_type.len(),
         payload.len()
-    );
-    [head.as_bytes(), payload].concat()
+    )
+    .expect("a vector takes every byte");
+    out.extend_from_slice(payload);
+    out
 }
 
 /// One signature of an envelope.
@@ -112,8 +124,28 @@ impl Envelope {
 
     /// The JSON of `envelope.md`, in canonical form.
     pub fn to_json(&self) -> Vec<u8> {
-        let value = serde_json::to_value(self).expect("an envelope is strings and arrays");
-        json::canonical(&value)
+        let mut out = Vec::with_capacity(self.payload.len().div_ceil(3) * 4 + ENVELOPE_BYTES_USUAL);
+        out.extend_from_slice(b"{\"payload\":");
+        json::write_base64(&self.payload, &mut out);
+        out.extend_from_slice(b",\"payloadType\":");
+        json::write_string(&self.payload_type, &mut out);
+        out.extend_from_slice(b",\"signatures\":[");
+        for (index, signature) in self.signatures.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.push(b'{');
+            if let Some(keyid) = &signature.keyid {
+                out.extend_from_slice(b"\"keyid\":");
+                json::write_string(keyid, &mut out);
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"sig\":");
+            json::write_base64(&signature.sig, &mut out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+        out
     }
 }
 

@@ -11,6 +11,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 
 mod parser;
@@ -385,6 +387,20 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(&bytes[copied..]);
+    out.push(b'"');
+}
+
+/// Writes bytes as a string of padded standard base64, which has nothing to escape.
+pub(crate) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]);
+    assert_eq!(
+        written,
+        Ok(out.len() - start),
+        "base64 has four characters for three bytes"
+    );
     out.push(b'"');
 }
 

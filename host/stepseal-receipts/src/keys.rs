@@ -64,12 +64,20 @@ pub enum KeyError {
 }
 
 /// A private key. It is wiped from memory when dropped and never printed.
-pub struct SigningKey(ed25519_dalek::SigningKey);
+pub struct SigningKey {
+    key: ed25519_dalek::SigningKey,
+    public: PublicKey,
+}
 
 impl SigningKey {
     /// The key of a 32-byte seed (RFC 8032 §5.1.5). The seed must come from a cryptographic source of randomness.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(&seed))
+        Self::new(ed25519_dalek::SigningKey::from_bytes(&seed))
+    }
+
+    fn new(key: ed25519_dalek::SigningKey) -> Self {
+        let public = PublicKey::new(key.verifying_key());
+        Self { key, public }
     }
 
     /// Reads a PKCS#8 PEM; where it also holds the public key, the two must match.
@@ -78,7 +86,7 @@ impl SigningKey {
             return Err(KeyError::PemTooLong { bytes: pem.len() });
         }
         ed25519_dalek::SigningKey::from_pkcs8_pem(pem)
-            .map(Self)
+            .map(Self::new)
             .map_err(|error| KeyError::Pem {
                 reason: error.to_string(),
             })
@@ -87,7 +95,7 @@ impl SigningKey {
     /// The PKCS#8 PEM, wiped from memory when dropped. Version 1, without the public key: OpenSSL reads no other.
     pub fn to_pkcs8_pem(&self) -> impl std::ops::Deref<Target = String> + use<> {
         KeypairBytes {
-            secret_key: self.0.to_bytes(),
+            secret_key: self.key.to_bytes(),
             public_key: None,
         }
         .to_pkcs8_pem(LineEnding::LF)
@@ -96,12 +104,12 @@ impl SigningKey {
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        self.public.clone()
     }
 
     /// Signs `message`; the same bytes every time (RFC 8032 §5.1.6).
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+        self.key.sign(message).to_bytes()
     }
 }
 
@@ -113,9 +121,18 @@ impl fmt::Debug for SigningKey {
 
 /// A public key: a canonical encoding of a point that is not of low order.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey {
+    key: VerifyingKey,
+    /// Kept, because every record that is signed or verified asks for it.
+    id: Digest,
+}
 
 impl PublicKey {
+    fn new(key: VerifyingKey) -> Self {
+        let id = Digest::of(&spki(&key));
+        Self { key, id }
+    }
+
     /// Reads the 32 bytes of RFC 8032 §5.1.5. Refuses points of low order, and encodings that are not canonical, so that
     /// one key has one spelling and one [`id`](Self::id).
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
@@ -126,7 +143,7 @@ impl PublicKey {
         if key.to_edwards().compress().to_bytes() != *bytes {
             return Err(KeyError::NotAPoint);
         }
-        Ok(Self(key))
+        Ok(Self::new(key))
     }
 
     /// Reads exactly the 44 bytes of DER.
@@ -145,15 +162,12 @@ impl PublicKey {
 
     /// The 32 bytes.
     pub fn to_bytes(&self) -> [u8; 32] {
-        self.0.to_bytes()
+        self.key.to_bytes()
     }
 
     /// The 44 bytes of DER.
     pub fn spki(&self) -> [u8; SPKI_BYTES] {
-        let mut der = [0; SPKI_BYTES];
-        der[..SPKI_PREFIX.len()].copy_from_slice(&SPKI_PREFIX);
-        der[SPKI_PREFIX.len()..].copy_from_slice(self.0.as_bytes());
-        der
+        spki(&self.key)
     }
 
     /// The padded standard base64 of the DER.
@@ -163,16 +177,23 @@ impl PublicKey {
 
     /// SHA-256 of the DER. Its lowercase hex is the `keyid` of an envelope.
     pub fn id(&self) -> Digest {
-        Digest::of(&self.spki())
+        self.id
     }
 
     /// Checks a signature strictly: canonical S, and neither R nor the key of low order. Other accept sets differ
     /// between implementations; this one is the part on which all agree.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), KeyError> {
-        self.0
+        self.key
             .verify_strict(message, &Signature::from_bytes(signature))
             .map_err(|_| KeyError::BadSignature)
     }
+}
+
+fn spki(key: &VerifyingKey) -> [u8; SPKI_BYTES] {
+    let mut der = [0; SPKI_BYTES];
+    der[..SPKI_PREFIX.len()].copy_from_slice(&SPKI_PREFIX);
+    der[SPKI_PREFIX.len()..].copy_from_slice(key.as_bytes());
+    der
 }
 
 impl fmt::Debug for PublicKey {

@@ -1,10 +1,8 @@
 //! The leaf of the log: the JSON of a Rekor v2 `hashedrekord` 0.0.2 entry, canonical (RFC 8785). It holds the digest of
 //! what was signed, the signature and the key, and nothing of the record itself.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::digest::Digest;
+use crate::json;
 use crate::keys::PublicKey;
 
 /// Bytes of every leaf.
@@ -13,18 +11,21 @@ pub const LEAF_BYTES: usize = 406;
 /// The leaf of a signed record: `pae_digest` is SHA-256 of the envelope's PAE.
 pub fn leaf(pae_digest: &Digest, signature: &[u8; 64], key: &PublicKey) -> Vec<u8> {
     // Every value has a fixed length and needs no escapes, so the canonical form is a template.
-    format!(
+    let mut leaf = Vec::with_capacity(LEAF_BYTES);
+    leaf.extend_from_slice(
         concat!(
-            r#"{{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{{"hashedRekordV002":{{"#,
-            r#""data":{{"algorithm":"SHA2_256","digest":"{}"}},"#,
-            r#""signature":{{"content":"{}","#,
-            r#""verifier":{{"keyDetails":"PKIX_ED25519","publicKey":{{"rawBytes":"{}"}}}}}}}}}}}}"#
-        ),
-        STANDARD.encode(pae_digest.as_bytes()),
-        STANDARD.encode(signature),
-        key.spki_base64(),
-    )
-    .into_bytes()
+            r#"{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{"hashedRekordV002":{"#,
+            r#""data":{"algorithm":"SHA2_256","digest":"#
+        )
+        .as_bytes(),
+    );
+    json::write_base64(pae_digest.as_bytes(), &mut leaf);
+    leaf.extend_from_slice(br#"},"signature":{"content":"#);
+    json::write_base64(signature, &mut leaf);
+    leaf.extend_from_slice(br#","verifier":{"keyDetails":"PKIX_ED25519","publicKey":{"rawBytes":"#);
+    json::write_base64(&key.spki(), &mut leaf);
+    leaf.extend_from_slice(b"}}}}}}");
+    leaf
 }
 
 /// The hash of a leaf (RFC 6962 §2.1): SHA-256 of 0x00 and the leaf. It is also the `prev` of the task's next record.
@@ -42,8 +43,10 @@ pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
-    use crate::json;
     use crate::keys::SigningKey;
 
     #[test]

@@ -8,20 +8,25 @@ use super::{
     Approval, ComponentRef, Limits, Outcome, PREDICATE_TYPE, Record, Runtime, STATEMENT_TYPE,
     StepRef, TaskLink, Verdict,
 };
-use crate::digest::{Digest, hex};
+use crate::digest::{Digest, write_hex};
 use crate::json;
 use crate::payload::Commitment;
 
 /// Bytes that most statements fit in.
 const STATEMENT_BYTES_USUAL: usize = 4096;
 
-/// Members that most objects have room for.
+/// Members that most objects have room for; the predicate has more.
 const MEMBERS_USUAL: usize = 8;
+const PREDICATE_MEMBERS_USUAL: usize = 24;
 
 /// A value of a statement. It borrows what the record has, since every record is signed on the way of a step: as
 /// [`Value`]s with their own names, strings and maps, writing it took twice as long.
 pub(super) enum Node<'a> {
     Text(Cow<'a, str>),
+    /// A decimal string.
+    Integer(u64),
+    /// Lowercase hexadecimal.
+    Hex(&'a [u8]),
     /// `{"sha256":"<hex>"}`.
     Digest(Digest),
     Object(Vec<(&'a str, Node<'a>)>),
@@ -52,20 +57,34 @@ impl Node<'_> {
     fn write(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => json::write_string(text, out),
+            Self::Integer(integer) => {
+                out.push(b'"');
+                out.extend_from_slice(itoa::Buffer::new().format(*integer).as_bytes());
+                out.push(b'"');
+            }
+            Self::Hex(bytes) => {
+                out.push(b'"');
+                write_hex(bytes, out);
+                out.push(b'"');
+            }
             Self::Digest(digest) => {
                 out.extend_from_slice(b"{\"sha256\":\"");
-                out.extend_from_slice(digest.to_hex().as_bytes());
+                write_hex(digest.as_bytes(), out);
                 out.extend_from_slice(b"\"}");
             }
             Self::Object(members) => {
-                members.sort_unstable_by(|(a, _), (b, _)| json::compare_names(a, b));
+                // In signed JSON every name is ASCII, where the order of bytes is that of RFC 8785. The functions below
+                // add known members in this order, so that there is seldom anything to move.
+                members.sort_unstable_by_key(|(name, _)| *name);
                 out.push(b'{');
                 for (number, (name, value)) in members.iter_mut().enumerate() {
                     if number > 0 {
                         out.push(b',');
                     }
-                    json::write_string(name, out);
-                    out.push(b':');
+                    // Nothing to escape in a name of signed JSON.
+                    out.push(b'"');
+                    out.extend_from_slice(name.as_bytes());
+                    out.extend_from_slice(b"\":");
                     value.write(out);
                 }
                 out.push(b'}');
@@ -90,7 +109,11 @@ pub(super) struct Object<'a>(Vec<(&'a str, Node<'a>)>);
 
 impl<'a> Object<'a> {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(MEMBERS_USUAL))
+        Self::with_room_for(MEMBERS_USUAL)
+    }
+
+    fn with_room_for(members: usize) -> Self {
+        Self(Vec::with_capacity(members))
     }
 
     pub(super) fn with(mut self, name: &'a str, value: impl Into<Node<'a>>) -> Self {
@@ -99,7 +122,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn with_integer(self, name: &'a str, value: u64) -> Self {
-        self.with(name, value.to_string())
+        self.with(name, Node::Integer(value))
     }
 
     fn with_some<T, N: Into<Node<'a>>>(
@@ -142,63 +165,63 @@ impl<'a> Object<'a> {
 pub(super) fn statement(record: &Record) -> Vec<u8> {
     let subject = record.subject().into_iter().map(|(name, digest)| {
         Object::new()
-            .with("name", name)
             .with("digest", digest)
+            .with("name", name)
             .build()
     });
     Object::new()
         .with("_type", STATEMENT_TYPE)
+        .with("predicate", predicate(record))
         .with("predicateType", PREDICATE_TYPE)
         .with("subject", Node::List(subject.collect()))
-        .with("predicate", predicate(record))
         .into_canonical()
 }
 
 fn predicate(record: &Record) -> Node<'_> {
-    let mut predicate = Object::new()
-        .with("kind", record.kind.as_str())
-        .with("log", record.log.as_str())
-        .with("nonce", hex(&record.nonce))
-        .with_some("task", record.task.as_ref(), task)
-        .with_some("step", record.step.as_ref(), step)
-        .with_some("plan", record.plan, Node::Digest)
-        .with_some("policies", record.policies, Node::Digest)
-        .with_some("component", record.component.as_ref(), component)
-        .with_some("runtime", record.runtime.as_ref(), runtime)
-        .with_some("grants", record.grants, Node::Digest)
-        .with_some("limits", record.limits.as_ref(), limits)
-        .with_some("input", record.input.as_ref(), commitment)
-        .with_some("output", record.output.as_ref(), commitment)
-        .with_list("verdicts", &record.verdicts, verdict)
+    let mut predicate = Object::with_room_for(PREDICATE_MEMBERS_USUAL)
         .with_list("approvals", &record.approvals, approval)
+        .with_some("component", record.component.as_ref(), component)
+        .with_some("fuel", record.fuel, |fuel| {
+            pair(("limit", fuel.limit), ("used", fuel.used))
+        })
+        .with_some("grants", record.grants, Node::Digest)
+        .with_some("head", record.head, Node::Digest)
         .with_some("hostcalls", record.hostcalls, |calls| {
             Object::new()
                 .with_integer("count", calls.count)
                 .with("digest", calls.digest)
                 .build()
         })
-        .with_some("fuel", record.fuel, |fuel| {
-            pair(("limit", fuel.limit), ("used", fuel.used))
-        })
+        .with_some("input", record.input.as_ref(), commitment)
+        .with("kind", record.kind.as_str())
+        .with_some("limits", record.limits.as_ref(), limits)
+        .with("log", record.log.as_str())
         .with_some("memory", record.memory, |memory| {
             pair(("limit", memory.limit), ("peak", memory.peak))
         })
-        .with_some("seed", record.seed, |seed| hex(&seed))
+        .with("nonce", Node::Hex(&record.nonce))
+        .with_some("outcome", record.outcome.as_ref(), outcome)
+        .with_some("output", record.output.as_ref(), commitment)
+        .with_some("plan", record.plan, Node::Digest)
+        .with_some("policies", record.policies, Node::Digest)
+        .with_some("records", record.records, Node::Integer)
+        .with_some("runtime", record.runtime.as_ref(), runtime)
+        .with_some("seed", record.seed.as_ref(), |seed| Node::Hex(seed))
+        .with_some("step", record.step.as_ref(), step)
+        .with_some("task", record.task.as_ref(), task)
         .with_some("time", record.time, |time| {
             Object::new()
-                .with("start", time.start.to_string())
                 .with("end", time.end.to_string())
+                .with("start", time.start.to_string())
                 .build()
         })
-        .with_some("outcome", record.outcome.as_ref(), outcome)
-        .with_some("trace", record.trace, |trace| {
+        .with_some("trace", record.trace.as_ref(), |trace| {
             Object::new()
-                .with("traceId", hex(&trace.trace_id))
-                .with("spanId", hex(&trace.span_id))
+                .with("spanId", Node::Hex(&trace.span_id))
+                .with("traceId", Node::Hex(&trace.trace_id))
                 .build()
         })
-        .with_some("records", record.records, |records| records.to_string())
-        .with_some("head", record.head, Node::Digest)
+        .with_list("verdicts", &record.verdicts, verdict)
         .build();
     merge(&mut predicate, &record.unrecognised);
     predicate
@@ -228,74 +251,74 @@ fn merge<'a>(known: &mut Node<'a>, unrecognised: &'a Map<String, Value>) {
 fn task(task: &TaskLink) -> Node<'_> {
     Object::new()
         .with("id", task.id.as_str())
-        .with_integer("seq", task.seq)
         .with_some("prev", task.prev, Node::Digest)
+        .with_integer("seq", task.seq)
         .build()
 }
 
 fn step(step: &StepRef) -> Node<'_> {
     Object::new()
+        .with_integer("attempt", u64::from(step.attempt))
         .with("id", step.id.as_str())
         .with_integer("index", step.index)
-        .with_integer("attempt", u64::from(step.attempt))
         .with("type", step.step_type.as_str())
         .build()
 }
 
 fn component(component: &ComponentRef) -> Node<'_> {
     Object::new()
+        .with("digest", component.digest)
         .with("name", component.name.as_str())
         .with("version", component.version.as_str())
-        .with("digest", component.digest)
         .build()
 }
 
 fn runtime(runtime: &Runtime) -> Node<'_> {
     Object::new()
-        .with("host", runtime.host.as_str())
-        .with("engine", runtime.engine.as_str())
         .with("config", runtime.config)
+        .with("engine", runtime.engine.as_str())
+        .with("host", runtime.host.as_str())
         .build()
 }
 
 fn limits(limits: &Limits) -> Node<'_> {
     Object::new()
         .with_integer("fuel", limits.fuel)
-        .with_integer("memory", limits.memory)
-        .with_integer("wallMs", limits.wall_ms)
         .with_integer("input", limits.input)
+        .with_integer("memory", limits.memory)
         .with_integer("output", limits.output)
+        .with_integer("wallMs", limits.wall_ms)
         .build()
 }
 
 fn commitment(commitment: &Commitment) -> Node<'_> {
     Object::new()
-        .with("digest", commitment.digest)
-        .with_integer("size", commitment.size)
-        .with("mediaType", commitment.media_type.as_str())
         .with("commit", commitment.commit.as_str())
+        .with("digest", commitment.digest)
+        .with("mediaType", commitment.media_type.as_str())
+        .with_integer("size", commitment.size)
         .build()
 }
 
 fn verdict(verdict: &Verdict) -> Node<'_> {
     let input = Object::new()
+        .with("commit", verdict.input.commit.as_str())
         .with("digest", verdict.input.digest)
         .with_integer("size", verdict.input.size)
-        .with("commit", verdict.input.commit.as_str())
         .build();
     Object::new()
-        .with("policy", verdict.policy)
-        .with("name", verdict.name.as_str())
-        .with("stage", verdict.stage.as_str())
-        .with("verdict", verdict.verdict.as_str())
-        .with("mode", verdict.mode.as_str())
+        .with_some("approvers", verdict.approvers, |n| Node::Integer(n.into()))
         .with_some("code", verdict.code.as_deref(), Node::from)
+        .with_integer("fuel", verdict.fuel)
+        .with("input", input)
+        .with("mode", verdict.mode.as_str())
+        .with("name", verdict.name.as_str())
+        .with("policy", verdict.policy)
         .with_some("reason", verdict.reason.as_deref(), Node::from)
-        .with_some("approvers", verdict.approvers, |n| n.to_string())
         .with_some("role", verdict.role.as_deref(), Node::from)
         .with("settings", verdict.settings)
-        .with("input", input)
-        .with_integer("fuel", verdict.fuel)
+        .with("stage", verdict.stage.as_str())
+        .with("verdict", verdict.verdict.as_str())
         .build()
 }
 
@@ -303,17 +326,17 @@ fn approval(approval: &Approval) -> Node<'_> {
     Object::new()
         .with("approver", approval.approver.as_str())
         .with("decision", approval.decision.as_str())
+        .with_some("envelope", approval.envelope, Node::Digest)
         .with_some("role", approval.role.as_deref(), Node::from)
         .with("subject", approval.subject)
-        .with_some("envelope", approval.envelope, Node::Digest)
         .build()
 }
 
 fn outcome(outcome: &Outcome) -> Node<'_> {
     Object::new()
-        .with("status", outcome.status.as_str())
         .with_some("code", outcome.code.as_deref(), Node::from)
         .with_some("message", outcome.message.as_deref(), Node::from)
+        .with("status", outcome.status.as_str())
         .build()
 }
 
