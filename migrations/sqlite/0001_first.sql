@@ -127,17 +127,14 @@ CREATE TABLE checkpoints (
   signed_ms      INTEGER NOT NULL
 ) STRICT;
 
--- Everything that can be erased. Two tasks may name the same bytes.
+-- Everything that can be erased, each task with its own. Rows are added at the end of the table and the index grows at
+-- its newest task, so that a commit writes few pages; by digest alone, each blob went to a page of its own.
 CREATE TABLE blobs (
-  digest         BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
-  bytes          BLOB NOT NULL
-) STRICT;
--- `digest` is no foreign key: the row stays where the blob is erased.
-CREATE TABLE task_blobs (
   task           TEXT NOT NULL REFERENCES tasks (id),
   digest         BLOB NOT NULL CHECK (length(digest) = 32),
-  PRIMARY KEY (task, digest)
-) STRICT, WITHOUT ROWID;
+  bytes          BLOB NOT NULL,
+  UNIQUE (task, digest)
+) STRICT;
 
 CREATE TABLE approvals (
   id             TEXT NOT NULL PRIMARY KEY,

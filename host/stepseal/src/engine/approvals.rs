@@ -327,10 +327,12 @@ impl Engine {
             .chain(judged.into_iter().flat_map(|judged| &judged.judgements))
             .map(VerdictView::from)
             .collect();
-        view.input = self.input_of(Shown::read(&view.row)?.input).await?;
+        view.input = self
+            .input_of(&view.row.task, Shown::read(&view.row)?.input)
+            .await?;
         let last = self.0.store.last_approved(&view.row.likeness).await?;
         if let Some(last) = last.filter(|last| last.id != view.row.id) {
-            let input = self.input_of(Shown::read(&last)?.input).await?;
+            let input = self.input_of(&last.task, Shown::read(&last)?.input).await?;
             view.last_like_it = Some((last, input));
         }
         Ok(view)
@@ -363,8 +365,12 @@ impl Engine {
         })
     }
 
-    async fn input_of(&self, stored: StoredPayload) -> Result<Option<Value>, EngineError> {
-        let Some(blob) = self.0.store.blob(&stored.digest).await? else {
+    async fn input_of(
+        &self,
+        task: &str,
+        stored: StoredPayload,
+    ) -> Result<Option<Value>, EngineError> {
+        let Some(blob) = self.0.store.blob(task, &stored.digest).await? else {
             return Ok(None);
         };
         Ok(Some(

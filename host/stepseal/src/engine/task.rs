@@ -275,8 +275,8 @@ impl Engine {
             id: id.to_owned(),
         })?;
         let corrupt = |why: String| EngineError::Internal(format!("task {id}: {why}"));
-        let plan = self.stored_payload(row.task.plan).await?;
-        let input = self.stored_payload(row.task.input).await?;
+        let plan = self.stored_payload(id, row.task.plan).await?;
+        let input = self.stored_payload(id, row.task.input).await?;
         let labels = serde_json::from_str(&row.task.labels).map_err(|e| corrupt(e.to_string()))?;
         let parsed: Plan = serde_json::from_value(plan.value().as_ref().clone())
             .map_err(|e| corrupt(e.to_string()))?;
@@ -319,7 +319,7 @@ impl Engine {
     pub(crate) async fn load_outputs(&self, task: &mut Task) -> Result<(), EngineError> {
         for step in &mut task.steps {
             if let (Some(stored), None) = (step.output, &step.value)
-                && let Some(blob) = self.0.store.blob(&stored.digest).await?
+                && let Some(blob) = self.0.store.blob(&task.id, &stored.digest).await?
             {
                 step.value = Some(Arc::clone(Payload::from_blob(blob, stored)?.value()));
             }
@@ -327,9 +327,9 @@ impl Engine {
         Ok(())
     }
 
-    /// A payload by the digest of its blob, whose size is taken from the blob itself.
-    pub(crate) async fn stored_payload(&self, digest: Digest) -> Result<Payload, EngineError> {
-        let blob = self.0.store.blob(&digest).await?;
+    /// A payload of a task by the digest of its blob, whose size is taken from the blob itself.
+    async fn stored_payload(&self, task: &str, digest: Digest) -> Result<Payload, EngineError> {
+        let blob = self.0.store.blob(task, &digest).await?;
         let blob = blob.ok_or_else(|| EngineError::Internal(format!("blob {digest} is gone")))?;
         let size = blob.len().saturating_sub(BLIND1_PREFIX.len() + SALT_BYTES) as u64;
         Payload::from_blob(blob, StoredPayload { digest, size })

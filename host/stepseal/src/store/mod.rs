@@ -95,8 +95,8 @@ pub trait Store: Send + Sync + 'static {
     /// The newest approved approval with this likeness.
     async fn last_approved(&self, likeness: &str) -> Result<Option<ApprovalRow>, StoreError>;
 
-    /// A blob by the digest of its bytes.
-    async fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+    /// A blob of a task by the digest of its bytes.
+    async fn blob(&self, task: &str, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
     /// Every blob that belongs to a task.
     async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError>;
 

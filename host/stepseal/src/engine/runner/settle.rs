@@ -201,7 +201,7 @@ impl Runner {
                 .engine
                 .0
                 .store
-                .blob(&judged.input.digest)
+                .blob(&self.task.id, &judged.input.digest)
                 .await?
                 .ok_or_else(|| {
                     EngineError::Internal(format!(

@@ -118,7 +118,7 @@ pub(crate) async fn what_was_read_must_still_hold(fixture: &impl Fixture) {
     }
     assert_eq!(store.bucket_get("b", "m").await.unwrap(), None);
     assert_eq!(store.log_head().await.unwrap().size, 0);
-    assert_eq!(store.blob(&blob(b"late").digest).await.unwrap(), None);
+    assert_eq!(store.blob("t", &blob(b"late").digest).await.unwrap(), None);
     assert_eq!(store.task("t").await.unwrap().unwrap().events, 3);
     let good = KeyValueChanges {
         reads: vec![read("k", current), read("l", version(&*store, "l").await)],

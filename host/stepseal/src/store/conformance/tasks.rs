@@ -37,9 +37,14 @@ pub(crate) async fn a_task_is_stored_with_everything_that_came_with_it(fixture: 
         head: Some(record("t", 1).leaf_hash),
     };
     assert_eq!(store.task("t").await.unwrap(), Some(row.clone()));
-    let bytes = store.blob(&blob(b"salt and plan").digest).await.unwrap();
+    let bytes = store
+        .blob("t", &blob(b"salt and plan").digest)
+        .await
+        .unwrap();
     assert_eq!(bytes.as_deref(), Some(&b"salt and plan"[..]));
-    assert_eq!(store.blob(&digest("nothing")).await.unwrap(), None);
+    assert_eq!(store.blob("t", &digest("nothing")).await.unwrap(), None);
+    let of_another = store.blob("u", &blob(b"salt and plan").digest).await;
+    assert_eq!(of_another.unwrap(), None);
     assert_eq!(store.blobs("t").await.unwrap().len(), 2);
     assert_eq!(store.task("u").await.unwrap(), None);
 
@@ -154,7 +159,7 @@ pub(crate) async fn a_writer_that_missed_something_stores_nothing(fixture: &impl
     }
     assert_eq!(store.task("t").await.unwrap(), before);
     assert_eq!(store.events("t", 0, 9).await.unwrap().len(), 2);
-    assert_eq!(store.blob(&blob(b"late").digest).await.unwrap(), None);
+    assert_eq!(store.blob("t", &blob(b"late").digest).await.unwrap(), None);
     assert_eq!(store.bucket_get("b", "k").await.unwrap(), None);
     assert_eq!(store.log_head().await.unwrap().size, 0);
 }

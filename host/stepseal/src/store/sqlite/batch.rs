@@ -241,27 +241,13 @@ fn write_tasks(script: &mut Script, tasks: std::collections::BTreeMap<String, Ta
 }
 
 fn write_rows(script: &mut Script, rows: Rows) {
-    let links: Vec<_> = rows
-        .blobs
-        .iter()
-        .map(|(task, blob)| (task.clone(), blob.digest))
-        .collect();
     script.rows(
-        "INSERT INTO blobs (digest, bytes)",
-        2,
+        "INSERT INTO blobs (task, digest, bytes)",
+        3,
         "ON CONFLICT DO NOTHING",
         rows.blobs,
-        |(_, blob), values| {
-            values.digest(&blob.digest).push(blob.bytes);
-        },
-    );
-    script.rows(
-        "INSERT INTO task_blobs (task, digest)",
-        2,
-        "ON CONFLICT DO NOTHING",
-        links,
-        |(task, digest), values| {
-            values.push(task).digest(&digest);
+        |(task, blob), values| {
+            values.push(task).digest(&blob.digest).push(blob.bytes);
         },
     );
     script.rows(

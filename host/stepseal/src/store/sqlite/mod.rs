@@ -189,8 +189,8 @@ impl Store for SqliteStore {
         approvals::last_approved(&self.readers, likeness).await
     }
 
-    async fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        tasks::blob(&self.readers, digest).await
+    async fn blob(&self, task: &str, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        tasks::blob(&self.readers, task, digest).await
     }
 
     async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError> {

@@ -26,7 +26,7 @@ const COMPILED_MAX: usize = 128;
 /// then written once for all of them. What was committed is on disk in the log already.
 const CHECKPOINT_PAGES: &str = "4000";
 
-/// Pages the writer keeps in memory, in KiB with a minus sign as `SQLite` has it: blobs go to places all over their index.
+/// Pages the writer keeps in memory, in KiB with a minus sign as `SQLite` has it.
 const CACHE_KIB: &str = "-8000";
 
 /// Every migration this program knows, oldest first. The database keeps a checksum of each.

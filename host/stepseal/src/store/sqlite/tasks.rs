@@ -41,8 +41,7 @@ pub(super) const NEXT_WAKE: &str =
     "SELECT due_ms FROM tasks WHERE due_ms > $1 ORDER BY due_ms LIMIT 1";
 pub(super) const EVENTS: &str =
     "SELECT n, at_ms, kind, body FROM events WHERE task = $1 AND n > $2 ORDER BY n LIMIT $3";
-pub(super) const BLOBS: &str = "SELECT blobs.bytes FROM task_blobs JOIN blobs ON blobs.digest = task_blobs.digest \
-     WHERE task_blobs.task = $1 ORDER BY task_blobs.digest";
+pub(super) const BLOBS: &str = "SELECT bytes FROM blobs WHERE task = $1 ORDER BY digest";
 
 type Columns = (
     String,
@@ -178,10 +177,12 @@ pub(super) async fn next_wake(
 
 pub(super) async fn blob(
     readers: &SqlitePool,
+    task: &str,
     digest: &Digest,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(
-        sqlx::query_scalar("SELECT bytes FROM blobs WHERE digest = $1")
+        sqlx::query_scalar("SELECT bytes FROM blobs WHERE task = $1 AND digest = $2")
+            .bind(task.to_owned())
             .bind(row::bytes(digest))
             .fetch_optional(readers)
             .await?,

@@ -155,7 +155,7 @@ async fn a_fault_fails_the_whole_batch_stores_nothing_and_is_survived() {
     }
     for id in ids {
         assert_eq!(store.task(id).await.unwrap(), None);
-        assert_eq!(store.blob(&digest(id)).await.unwrap(), None);
+        assert_eq!(store.blob(id, &digest(id)).await.unwrap(), None);
         assert_eq!(store.records(id).await.unwrap(), []);
     }
     assert_eq!(store.log_head().await.unwrap().size, 0);
