@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::runner::{Handle, RunError, Runner};
+use super::runner::{Fresh, Handle, RunError, Runner};
 use super::task::Task;
 use super::tasks::TaskView;
 use super::{Engine, lock};
@@ -76,14 +76,25 @@ impl Engine {
         }))
     }
 
-    /// Runs a task that was just accepted, at once if there is room. `row` is what was stored of it.
-    pub(crate) fn run_new(&self, task: Task, row: TaskRow) {
+    /// Room to run a task that was just submitted; none where it is over already or the host stops.
+    pub(crate) fn room_for(&self, task: &Task) -> Option<OwnedSemaphorePermit> {
         if task.state.is_final() || *self.0.stopping.borrow() {
-            return;
+            return None;
         }
-        match Arc::clone(&self.0.permits).try_acquire_owned() {
-            Ok(permit) => self.spawn(task.id.clone(), Some((task, row)), permit),
-            Err(_) => self.0.backlog.store(true, Ordering::SeqCst),
+        Arc::clone(&self.0.permits).try_acquire_owned().ok()
+    }
+
+    /// Runs a task that was just submitted.
+    pub(crate) fn run_new(&self, fresh: Fresh, room: OwnedSemaphorePermit) {
+        self.spawn(fresh.task.id.clone(), Some(fresh), room);
+    }
+
+    /// A task is in the database and did not find room to run.
+    pub(crate) fn run_later(&self) {
+        self.0.backlog.store(true, Ordering::SeqCst);
+        // Room may have come in the meantime, and then nobody leaves who would tell.
+        if self.0.permits.available_permits() > 0 {
+            self.0.wake.notify_one();
         }
     }
 
@@ -103,7 +114,7 @@ impl Engine {
         }
     }
 
-    fn spawn(&self, id: String, task: Option<(Task, TaskRow)>, permit: OwnedSemaphorePermit) {
+    fn spawn(&self, id: String, fresh: Option<Fresh>, permit: OwnedSemaphorePermit) {
         let handle = Arc::new(Handle::default());
         {
             let mut active = lock(&self.0.active);
@@ -118,7 +129,7 @@ impl Engine {
             handle,
             permit: Some(permit),
         };
-        tokio::spawn(stay.run(task));
+        tokio::spawn(stay.run(fresh));
     }
 
     /// Stops taking up tasks and gives those that run a moment to end.
@@ -143,15 +154,16 @@ struct Stay {
 }
 
 impl Stay {
-    async fn run(self, mut task: Option<(Task, TaskRow)>) {
+    async fn run(self, mut fresh: Option<Fresh>) {
         for tries in 1..=TRIES {
             loop {
-                match self.drive(task.take()).await {
+                match self.drive(fresh.take()).await {
                     Ok((task, row)) => {
                         if self.leave(&task, row) {
                             return;
                         }
                     }
+                    Err(RunError::NotAccepted) => return,
                     Err(error) => {
                         tracing::error!(task = %self.id, %error, tries, "a task could not be run; it is loaded again");
                         break;
@@ -165,10 +177,10 @@ impl Stay {
         }
     }
 
-    async fn drive(&self, task: Option<(Task, TaskRow)>) -> Result<(Task, TaskRow), RunError> {
+    async fn drive(&self, fresh: Option<Fresh>) -> Result<(Task, TaskRow), RunError> {
         let (engine, handle) = (self.engine.clone(), Arc::clone(&self.handle));
-        match task {
-            Some((task, row)) => Runner::new(engine, task, row, handle).drive().await,
+        match fresh {
+            Some(fresh) => Runner::new(engine, fresh, handle).drive().await,
             None => Runner::load(engine, &self.id, handle).await?.drive().await,
         }
     }

@@ -9,12 +9,13 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
 use stepseal_receipts::record::{Kind, Outcome, Span, Status};
 use stepseal_receipts::state::{StepState, TaskState};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::event::Event;
 use super::payload::Payload;
 use super::plan::{Pinned, Submission, VerdictView};
-use super::runner::stored;
+use super::runner::{Fresh, Unstored, stored};
 use super::task::Task;
 use super::verdict::{Composed, Judgement, denial};
 use super::waiters::Waiter;
@@ -130,11 +131,12 @@ impl TaskView {
 }
 
 impl Engine {
-    /// Accepts a task; it is durable when this returns.
+    /// Accepts a task; it is durable when this returns. Where the client `waits` for its end, it may have gone some way by then.
     pub async fn submit(
         &self,
         submission: Submission,
         idempotency_key: Option<String>,
+        waits: bool,
     ) -> Result<Submitted, EngineError> {
         if let Some(key) = &idempotency_key
             && (key.is_empty()
@@ -195,17 +197,6 @@ impl Engine {
             &mut transition,
             rules.policies_digest,
         )?;
-        match self
-            .0
-            .store
-            .accept(&new, transition.clone())
-            .await
-            .map_err(unstored)?
-        {
-            Accept::New => {}
-            Accept::Known(id) => return self.submitted_before(&id).await,
-            Accept::KeyReused(id) => return Err(key_reused(&id)),
-        }
         let row = TaskRow {
             task: new,
             state: task.state,
@@ -220,12 +211,58 @@ impl Engine {
         let view = TaskView::new(&task, row);
         // Before it runs, so that its end cannot be missed.
         let waiter = self.0.waiters.join(&task.id);
-        self.run_new(task, view.row.clone());
-        Ok(Submitted {
-            task: view,
-            new: true,
-            waiter,
-        })
+        match self
+            .accept(task, view.row.clone(), transition, waits)
+            .await?
+        {
+            Accept::New => Ok(Submitted {
+                task: view,
+                new: true,
+                waiter,
+            }),
+            Accept::Known(id) => self.submitted_before(&id).await,
+            Accept::KeyReused(id) => Err(key_reused(&id)),
+        }
+    }
+
+    /// Stores a task and lets it run. Where its client waits and there is room, it runs at once and is stored with the first
+    /// thing that must be durable; else it is stored first.
+    async fn accept(
+        &self,
+        task: Task,
+        row: TaskRow,
+        first: Transition,
+        waits: bool,
+    ) -> Result<Accept, EngineError> {
+        if waits && let Some(room) = self.room_for(&task) {
+            let (reply, accepted) = oneshot::channel();
+            let unstored = Some(Unstored { first, reply });
+            let fresh = Fresh {
+                task,
+                row,
+                unstored,
+            };
+            self.run_new(fresh, room);
+            let lost = |_| EngineError::Internal("the runner of a new task is gone".to_owned());
+            return accepted.await.map_err(lost)?.map_err(not_stored);
+        }
+        let accept = self.0.store.accept(&row.task, first).await;
+        let accept = accept.map_err(not_stored)?;
+        if accept == Accept::New && !task.state.is_final() {
+            let unstored = None;
+            match self.room_for(&task) {
+                Some(room) => self.run_new(
+                    Fresh {
+                        task,
+                        row,
+                        unstored,
+                    },
+                    room,
+                ),
+                None => self.run_later(),
+            }
+        }
+        Ok(accept)
     }
 
     /// The task a known `Idempotency-Key` belongs to.
@@ -428,7 +465,7 @@ fn key_reused(id: &str) -> EngineError {
     }
 }
 
-fn unstored(error: CommitError) -> EngineError {
+fn not_stored(error: CommitError) -> EngineError {
     match error {
         CommitError::Store(error) => error.into(),
         other => EngineError::Internal(other.to_string()),

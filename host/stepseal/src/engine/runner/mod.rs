@@ -1,8 +1,8 @@
 //! Runs one task from where it is to where it must stop: to its end, or to a wait.
 //!
 //! The loop starts every step that is ready, takes what comes back, and says what happened as events and records. They gather in
-//! [`Pending`] and are committed together where it matters: before an effect, before a wait, at the end. Until then a pure step's
-//! result may be lost with the host, which loses nothing: running it again gives the same bytes.
+//! [`Pending`] and are committed together where it matters: before an effect, before a wait, before the client is answered, at the
+//! end. Until then a pure step's result may be lost with the host, which loses nothing: running it again gives the same bytes.
 //!
 //! A runner that fails is dropped, and the task is loaded again: recovery is the ordinary path.
 
@@ -19,7 +19,7 @@ use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::Cancel;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
@@ -28,7 +28,8 @@ use super::payload::Payload;
 use super::task::{Misfit, Task};
 use super::{Engine, EngineError};
 use crate::store::{
-    ApprovalRow, CommitError, KeyValueChanges, NewBlob, NewEvent, NewRecord, TaskRow, Transition,
+    Accept, ApprovalRow, CommitError, KeyValueChanges, NewBlob, NewEvent, NewRecord, TaskRow,
+    Transition,
 };
 use attempt::Progress;
 pub use attempt::idempotency_key;
@@ -53,6 +54,9 @@ pub(crate) enum RunError {
     Misfit(#[from] Misfit),
     #[error("a record could not be made: {0}")]
     Record(#[from] record::RecordError),
+    /// Its first commit did not make it a task; who submitted it knows.
+    #[error("the task was not accepted")]
+    NotAccepted,
 }
 
 impl From<crate::store::StoreError> for RunError {
@@ -88,9 +92,28 @@ impl Handle {
     }
 }
 
+/// A task that runs for the first time.
+pub(crate) struct Fresh {
+    pub(crate) task: Task,
+    /// As it is in the database, or will be after the first commit.
+    pub(crate) row: TaskRow,
+    /// Where it is not in the database yet.
+    pub(crate) unstored: Option<Unstored>,
+}
+
+/// A submission that nobody was promised anything about: the runner's first commit accepts it. A task of pure steps whose client
+/// waits is then over with a single commit.
+pub(crate) struct Unstored {
+    pub(crate) first: Transition,
+    /// Where to say what came of it.
+    pub(crate) reply: oneshot::Sender<Result<Accept, CommitError>>,
+}
+
 /// What happened and is not committed yet.
 #[derive(Clone, Debug, Default)]
 struct Pending {
+    /// When the first of it happened.
+    since: Option<Timestamp>,
     events: Vec<NewEvent>,
     records: Vec<NewRecord>,
     blobs: Vec<NewBlob>,
@@ -111,21 +134,37 @@ pub(crate) struct Runner {
     running: JoinSet<Progress>,
     /// Approvals should be looked at: at first, and when somebody poked.
     look: bool,
+    /// Who is told when the task is in the database, where it is not.
+    accepting: Option<oneshot::Sender<Result<Accept, CommitError>>>,
 }
 
 impl Runner {
-    /// A runner for a task that was just accepted, with what was stored of it.
-    pub(crate) fn new(engine: Engine, task: Task, row: TaskRow, handle: Arc<Handle>) -> Self {
-        Self {
+    /// A runner for a task that was just submitted.
+    pub(crate) fn new(engine: Engine, fresh: Fresh, handle: Arc<Handle>) -> Self {
+        let mut runner = Self {
             engine,
-            task,
-            row,
+            task: fresh.task,
+            row: fresh.row,
             handle,
             pending: Pending::default(),
             in_flight: BTreeSet::new(),
             running: JoinSet::new(),
             look: false,
+            accepting: None,
+        };
+        if let Some(Unstored { first, reply }) = fresh.unstored {
+            runner.row.events = first.after;
+            runner.pending = Pending {
+                since: Some(first.at),
+                events: first.events,
+                records: first.records,
+                blobs: first.blobs,
+                approvals: first.approvals,
+                keyvalue: first.keyvalue,
+            };
+            runner.accepting = Some(reply);
         }
+        runner
     }
 
     /// A runner for a task in the database.
@@ -136,7 +175,12 @@ impl Runner {
     ) -> Result<Self, RunError> {
         let (mut task, row) = engine.load(id).await?;
         engine.load_outputs(&mut task).await?;
-        let mut runner = Self::new(engine, task, row, handle);
+        let fresh = Fresh {
+            task,
+            row,
+            unstored: None,
+        };
+        let mut runner = Self::new(engine, fresh, handle);
         runner.look = true;
         Ok(runner)
     }
@@ -179,11 +223,11 @@ impl Runner {
 
     /// How long steps may run before something else is due.
     fn rest(&self) -> Duration {
-        if self.pending.events.is_empty() {
-            LOOK_UP_EVERY
-        } else {
-            SHOW_AFTER
-        }
+        let Some(since) = self.pending.since else {
+            return LOOK_UP_EVERY;
+        };
+        let now = self.engine.0.clock.now().unix_ms();
+        SHOW_AFTER.saturating_sub(Duration::from_millis(now.saturating_sub(since.unix_ms())))
     }
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
@@ -375,9 +419,9 @@ impl Runner {
     )]
     fn emit(&mut self, event: Event) -> Result<(), RunError> {
         self.task.apply(&event)?;
-        self.pending
-            .events
-            .push(stored(&event, self.engine.0.clock.now()));
+        let now = self.engine.0.clock.now();
+        self.pending.since.get_or_insert(now);
+        self.pending.events.push(stored(&event, now));
         Ok(())
     }
 
@@ -398,6 +442,23 @@ impl Runner {
         self.flush_until(Some(now)).await
     }
 
+    /// The first commit of a task that is not in the database yet.
+    async fn accept(
+        &self,
+        first: Transition,
+        reply: oneshot::Sender<Result<Accept, CommitError>>,
+    ) -> Result<(), RunError> {
+        let accept = self.engine.0.store.accept(&self.row.task, first).await;
+        let is_new = matches!(accept, Ok(Accept::New));
+        // Nobody listens where the client has gone away; the task runs all the same.
+        let _ = reply.send(accept);
+        if is_new {
+            Ok(())
+        } else {
+            Err(RunError::NotAccepted)
+        }
+    }
+
     /// Commits what happened so far; a host should look at the task again at `wake_at`.
     async fn flush_until(&mut self, wake_at: Option<Timestamp>) -> Result<(), RunError> {
         let pending = std::mem::take(&mut self.pending);
@@ -415,7 +476,10 @@ impl Runner {
             keyvalue: pending.keyvalue,
             at,
         };
-        self.engine.0.store.commit(transition).await?;
+        match self.accepting.take() {
+            None => self.engine.0.store.commit(transition).await?,
+            Some(reply) => self.accept(transition, reply).await?,
+        }
         self.row = TaskRow {
             state: self.task.state,
             updated: at,

@@ -55,19 +55,16 @@ pub(in crate::api) async fn submit_task(
     }: StrictJson<Body>,
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
-    let mut submitted = api.engine().submit(submission, key).await?;
+    let wait = prefer_wait(&headers).zip(try_permit(&api.0.waits));
+    let mut submitted = api.engine().submit(submission, key, wait.is_some()).await?;
     drop(room);
-    let mut waited = false;
-    if let Some(patience) = prefer_wait(&headers)
-        && let Some(_permit) = try_permit(&api.0.waits)
-    {
+    if let Some((patience, _permit)) = &wait {
         let mut closing = api.closing();
         tokio::select! {
-            later = api.engine().wait(&mut submitted, patience) => submitted.task = later?,
+            later = api.engine().wait(&mut submitted, *patience) => submitted.task = later?,
             // The host is to stop, and the task is safe: answer with what is known.
             _ = closing.wait_for(|closing| *closing) => {}
         }
-        waited = true;
     }
     let Submitted { task, new, .. } = submitted;
     let status = if new {
@@ -77,7 +74,7 @@ pub(in crate::api) async fn submit_task(
     };
     let location = format!("/v1/tasks/{}", task.row.task.id);
     let mut response = (status, [(LOCATION, location)], Json(Task::from(task))).into_response();
-    if waited {
+    if wait.is_some() {
         response
             .headers_mut()
             .insert(PREFERENCE_APPLIED, HeaderValue::from_static("wait"));
