@@ -40,6 +40,8 @@ extern crate self as stepseal_plugin;
 
 #[doc(hidden)]
 pub mod bindings;
+#[cfg(all(feature = "heap", target_arch = "wasm32"))]
+mod heap;
 pub mod kv;
 pub mod log;
 pub mod money;
