@@ -7,6 +7,7 @@
 
 mod approvals;
 mod cli;
+mod compiling;
 mod components;
 mod concurrency;
 mod contract;

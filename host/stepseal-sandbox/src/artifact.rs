@@ -24,10 +24,10 @@ const MAGIC: &[u8; 16] = b"stepseal-cwasm/1";
 const MAC_BYTES: usize = 32;
 
 /// Bytes of machine code that are read back. Machine code is about five times the component, which is bounded already.
-const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
+pub(crate) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
-/// Machine code that this process compiled, or that carries a MAC by this host's key. There is no other way to make one, so
-/// loading it is safe.
+/// Machine code that this process or its compiler's compiled, or that carries a MAC by this host's key. There is no other way to
+/// make one, so loading it is safe.
 pub(crate) struct Artifact(Vec<u8>);
 
 impl Artifact {
@@ -37,6 +37,16 @@ impl Artifact {
             .precompile_component(bytes)
             .map(Self)
             .map_err(|error| LoadError::Compile(message(format!("{error:#}"))))
+    }
+
+    /// What the compiler's process wrote: another end of this program, given nothing but the component.
+    pub(crate) fn of_child(code: Vec<u8>) -> Self {
+        Self(code)
+    }
+
+    /// The machine code.
+    pub(crate) fn code(&self) -> &[u8] {
+        &self.0
     }
 
     /// How large it is.

@@ -133,6 +133,12 @@ fn pool_config(pool: &PoolSettings) -> PoolingAllocationConfig {
     config
 }
 
+/// An engine that only compiles. How instances are allocated is not compiled in, so it reserves nothing.
+pub(crate) fn compiler() -> Result<Engine, SandboxError> {
+    Engine::new(&config(&PoolSettings::default(), false))
+        .map_err(|error| SandboxError::Engine(format!("{error:#}")))
+}
+
 /// The engines, and how they allocate.
 pub(crate) struct Engines {
     pub(crate) steps: Engine,
@@ -223,6 +229,23 @@ mod tests {
         assert_eq!(
             digest().to_string(),
             "sha256:92bc4d6ee80a3e8be8f6f932da2d0b4339a734cb7d201f84e13bef130d801fe3"
+        );
+    }
+
+    #[test]
+    fn what_the_compiler_makes_runs_in_either_pool() {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let hash = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let engines = engines(&Settings::default()).unwrap();
+        assert_eq!(engines.allocator, "pooling");
+        let compiler = hash(&compiler().unwrap());
+        assert_eq!(
+            [hash(&engines.steps), hash(&engines.policies)],
+            [compiler; 2]
         );
     }
 

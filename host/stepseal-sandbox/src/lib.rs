@@ -13,6 +13,7 @@ mod bindings;
 mod call;
 mod cancel;
 mod capability;
+mod compiler;
 mod component;
 mod config;
 mod descriptor;
@@ -37,6 +38,7 @@ pub use call::{
     StepRun, Verdict,
 };
 pub use cancel::Cancel;
+pub use compiler::compile_stdin;
 pub use component::{PolicyComponent, StepComponent};
 pub use descriptor::{
     Descriptor, Inspection, PluginDescriptor, PolicyDescriptor, Stage, StepType, is_pure,
@@ -48,5 +50,7 @@ pub use keyvalue::{
 };
 pub use limits::Limits;
 pub use sandbox::Sandbox;
-pub use settings::{CacheSettings, PoolSettings, RuntimeInfo, Settings};
+pub use settings::{
+    CacheSettings, CompileLimits, Compiler, CompilerProcess, PoolSettings, RuntimeInfo, Settings,
+};
 pub use transcript::{Call, Transcript, TranscriptError};

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::artifact::{Artifact, Cache};
 use crate::call::{PolicyCall, PolicyRun, StepCall, StepRun};
 use crate::capability::{policy_linker, step_linker};
+use crate::compiler;
 use crate::component::{
     Kind, PolicyComponent, StepComponent, check_preamble, link_policy, link_step,
 };
@@ -17,7 +18,7 @@ use crate::descriptor::Inspection;
 use crate::error::{LoadError, SandboxError};
 use crate::pool::Pool;
 use crate::run;
-use crate::settings::{RuntimeInfo, Settings};
+use crate::settings::{Compiler, RuntimeInfo, Settings};
 use crate::ticker;
 
 /// Compilations at a time. One: compiling is the cheapest attack on a host, and takes all of a core and much memory.
@@ -35,6 +36,7 @@ struct Inner {
     steps: Pool,
     policies: Pool,
     cache: Option<Cache>,
+    compiler: Compiler,
     compile_bytes_max: usize,
     compilations: Arc<Semaphore>,
     ready: Mutex<ReadyComponents>,
@@ -68,6 +70,7 @@ impl Sandbox {
             steps,
             policies,
             cache,
+            compiler: settings.compiler,
             compile_bytes_max: settings.compile_bytes_max,
             compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
             ready: Mutex::new(ReadyComponents::new(settings.components_ready_max)),
@@ -173,10 +176,27 @@ impl Sandbox {
             return Ok(ready);
         }
         let inner = Arc::clone(&self.0);
+        // Threads that work for this hold the permit: a caller that goes away must not make room while they do.
+        let (bytes, compiling) =
+            blocking(move || Ok((inner.read(&digest, bytes)?, compiling))).await?;
+        let (artifact, compiling) = match &self.0.compiler {
+            Compiler::InProcess => {
+                let inner = Arc::clone(&self.0);
+                let compile = move || Artifact::compile(&inner.steps.engine, &bytes);
+                blocking(move || Ok((compile()?, compiling))).await?
+            }
+            // Where the caller goes away, the process is killed.
+            Compiler::Process(process) => (compiler::compile(process, &bytes).await?, compiling),
+        };
+        let inner = Arc::clone(&self.0);
         blocking(move || {
-            // Held by the thread that compiles: a caller that goes away must not make room for one more.
             let _compiling = compiling;
-            inner.compile(digest, bytes)
+            let ready = inner.link(digest, &artifact)?;
+            // Kept only when it was found good: refused uploads must not fill the disk.
+            if let Some(cache) = &inner.cache {
+                cache.put(&digest, &artifact);
+            }
+            Ok(ready)
         })
         .await
     }
@@ -222,24 +242,19 @@ impl Inner {
         }
     }
 
-    fn compile(
+    /// The bytes of a component, which are what they are said to be.
+    fn read(
         &self,
-        digest: Digest,
+        digest: &Digest,
         bytes: impl FnOnce() -> std::io::Result<Vec<u8>>,
-    ) -> Result<Ready, LoadError> {
+    ) -> Result<Vec<u8>, LoadError> {
         let bytes = bytes()?;
         self.check_size(bytes.len())?;
-        if Digest::of(&bytes) != digest {
+        if Digest::of(&bytes) != *digest {
             return Err(LoadError::WrongDigest);
         }
         check_preamble(&bytes)?;
-        let artifact = Artifact::compile(&self.steps.engine, &bytes)?;
-        let ready = self.link(digest, &artifact)?;
-        // Kept only when it was found good: refused uploads must not fill the disk.
-        if let Some(cache) = &self.cache {
-            cache.put(&digest, &artifact);
-        }
-        Ok(ready)
+        Ok(bytes)
     }
 
     fn link(&self, digest: Digest, artifact: &Artifact) -> Result<Ready, LoadError> {

@@ -1,5 +1,6 @@
 //! How a sandbox is set up.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct Settings {
     /// Whether to reserve the pools' address space at start. `false`, or a machine that cannot, allocates on demand,
     /// which is slower per call.
     pub pooling: bool,
+    /// Who compiles.
+    pub compiler: Compiler,
     /// Bytes of a component that are accepted for compilation. Compiling is the cheapest attack on a host.
     pub compile_bytes_max: usize,
     /// Components kept ready in memory, the longest unused being dropped first.
@@ -34,8 +37,52 @@ impl Default for Settings {
             },
             policies: PoolSettings::default(),
             pooling: true,
+            compiler: Compiler::InProcess,
             compile_bytes_max: 32 << 20,
             components_ready_max: 256,
+        }
+    }
+}
+
+/// Who compiles components.
+#[derive(Clone, Debug)]
+pub enum Compiler {
+    /// This process. What hostile bytes make the compiler take, the process takes, and keeps.
+    InProcess,
+    /// A process for each component.
+    Process(CompilerProcess),
+}
+
+/// How to start a process that compiles one component.
+#[derive(Clone, Debug)]
+pub struct CompilerProcess {
+    /// A program that calls [`compile_stdin`](crate::compile_stdin) with its last two arguments. It must be the very program
+    /// that runs the machine code.
+    pub program: PathBuf,
+    /// Arguments before those two.
+    pub arguments: Vec<OsString>,
+    /// When to give up.
+    pub limits: CompileLimits,
+}
+
+/// What compiling one component may take.
+#[derive(Clone, Debug)]
+pub struct CompileLimits {
+    /// Bytes of address space.
+    pub memory_bytes: u64,
+    /// Processor time, in whole seconds.
+    pub cpu: Duration,
+    /// Time in all.
+    pub wall: Duration,
+}
+
+impl Default for CompileLimits {
+    /// Enough for an interpreter of 32 MiB; ordinary components take a second and 100 MiB.
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            cpu: Duration::from_mins(2),
+            wall: Duration::from_mins(5),
         }
     }
 }

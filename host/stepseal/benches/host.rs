@@ -92,12 +92,16 @@ fn load(table: &mut Table) {
         "jq/filter",
         |document| json!({"filter": ".", "document": document}),
     );
-    for (name, task) in [
-        ("three pure echo steps", &echo),
-        ("three pure jq steps", &filter),
-    ] {
-        measure(&host, &client, name, task, table);
-    }
+    measure(
+        &host,
+        &client,
+        "three pure echo steps",
+        &echo,
+        Some(TASK_CPU_MAX),
+        table,
+    );
+    // For comparison: here nearly all of it is the guests' own work, which the bench `step` measures against raw wasmtime.
+    measure(&host, &client, "three pure jq steps", &filter, None, table);
     let resident = host.resident_kib();
     table.target(
         "resident memory, idle after the load",
@@ -107,7 +111,14 @@ fn load(table: &mut Table) {
     );
 }
 
-fn measure(host: &Host, client: &Client, name: &str, task: &Value, table: &mut Table) {
+fn measure(
+    host: &Host,
+    client: &Client,
+    name: &str,
+    task: &Value,
+    cpu_max: Option<Duration>,
+    table: &mut Table,
+) {
     let body = task.to_string();
     run(host, &body, WARMING);
     check(client, &body);
@@ -123,12 +134,15 @@ fn measure(host: &Host, client: &Client, name: &str, task: &Value, table: &mut T
             times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3
         )
     };
-    table.target(
-        format!("{name} + 1 policy: CPU of the host for each task"),
-        format!("{:.2} ms", cpu.as_secs_f64() * 1e3),
-        format!("≤ {:.1} ms", TASK_CPU_MAX.as_secs_f64() * 1e3),
-        cpu <= TASK_CPU_MAX,
-    );
+    let what = format!("{name} + 1 policy: CPU of the host for each task");
+    let measured = format!("{:.2} ms", cpu.as_secs_f64() * 1e3);
+    match cpu_max {
+        Some(max) => {
+            let wanted = format!("≤ {:.1} ms", max.as_secs_f64() * 1e3);
+            table.target(what, measured, wanted, cpu <= max);
+        }
+        None => table.figure(what, measured),
+    }
     table.figure(
         format!("  tasks, concurrency {CONCURRENCY}"),
         format!("{:.0}/s", f64::from(TASKS) / wall.as_secs_f64()),

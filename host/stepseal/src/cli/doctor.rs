@@ -6,11 +6,10 @@ use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stepseal_sandbox::{Sandbox, Settings};
 
 use super::client::Client;
 use super::output::{bytes, one_line};
-use super::runtime::block_on;
+use super::runtime::{self, block_on};
 use super::{Answer, Context};
 use crate::config::{ConfigError, HostAddress};
 use crate::data_dir::{DataDir, mode_of};
@@ -133,7 +132,7 @@ fn to_text(findings: &[Finding]) -> String {
 
 /// The engine as `serve` would set it up.
 fn engine() -> Vec<Finding> {
-    let sandbox = match Sandbox::new(Settings::default()) {
+    let sandbox = match runtime::sandbox(None) {
         Ok(sandbox) => sandbox,
         Err(error) => {
             let remedy = "free memory, or raise the limit of address space (ulimit -v)";

@@ -5,6 +5,7 @@
 
 mod approval;
 mod client;
+mod compile;
 mod demo;
 mod doctor;
 mod files;
@@ -97,6 +98,8 @@ enum Command {
     Keys(keys::Keys),
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 /// What a command came to, where nothing went wrong.
@@ -176,6 +179,7 @@ impl Command {
             Self::Keys(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
             Self::Openapi(command) => command.run(context),
+            Self::Compile(command) => command.run(context),
         }
     }
 }

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use stepseal_receipts::receipt::{Receipt, ReceiptLimits};
 use stepseal_receipts::record::Record;
 use stepseal_receipts::verify::{Options, verify};
-use stepseal_sandbox::{Sandbox, Settings};
+use stepseal_sandbox::Sandbox;
 
 use super::output::one_line;
-use super::runtime::block_on;
+use super::runtime::{self, block_on};
 use super::{Answer, Context, files, verify as verification};
 pub(super) use components::Components;
 pub(super) use step::{Comparison, Replayed};
@@ -71,7 +71,7 @@ impl Replay {
         let components = Components::read(&self.components)?;
         let progress = context.output.progress("running the steps again");
         let replayed = block_on(async {
-            let sandbox = Sandbox::new(Settings::default())?;
+            let sandbox = runtime::sandbox(None)?;
             replay(&sandbox, &receipt, &records, &components).await
         });
         progress.finish_and_clear();

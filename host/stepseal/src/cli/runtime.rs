@@ -1,8 +1,11 @@
-//! Asynchronous work of commands that are otherwise plain.
+//! What commands run on: the threads of asynchronous work, and the sandbox.
 
 use std::future::Future;
 
 use anyhow::Context as _;
+use stepseal_sandbox::{
+    CacheSettings, CompileLimits, Compiler, CompilerProcess, Sandbox, SandboxError, Settings,
+};
 
 /// Turns of a thread between two looks at network and timers.
 const EVENT_INTERVAL: u32 = 3;
@@ -17,4 +20,18 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
         .build()
         .context("the threads of the program could not be started")?
         .block_on(work)
+}
+
+/// The sandbox, which compiles in processes of this same program.
+pub(super) fn sandbox(cache: Option<CacheSettings>) -> Result<Sandbox, SandboxError> {
+    Sandbox::new(Settings {
+        cache,
+        compiler: Compiler::Process(CompilerProcess {
+            // Not its path: there may be a newer program at it by now.
+            program: "/proc/self/exe".into(),
+            arguments: vec!["compile".into()],
+            limits: CompileLimits::default(),
+        }),
+        ..Settings::default()
+    })
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use stepseal_receipts::checkpoint::default_origin;
-use stepseal_sandbox::{CacheSettings, Sandbox, Settings};
+use stepseal_sandbox::CacheSettings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::runtime::block_on;
+use super::runtime::{self, block_on};
 use super::{Answer, Context};
 use crate::api;
 use crate::clock::SystemClock;
@@ -98,13 +98,10 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
         )
     })?;
     let url = format!("http://{}", listener.local_addr()?);
-    let sandbox = Sandbox::new(Settings {
-        cache: Some(CacheSettings {
-            dir: dir.cache(),
-            key: keys.cache,
-        }),
-        ..Settings::default()
-    })?;
+    let sandbox = runtime::sandbox(Some(CacheSettings {
+        dir: dir.cache(),
+        key: keys.cache,
+    }))?;
     let runtime = sandbox.runtime().clone();
     let engine = Engine::open(EngineSettings {
         store: store.clone(),

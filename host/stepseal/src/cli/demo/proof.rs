@@ -8,12 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use stepseal_receipts::trust::TrustFile;
 use stepseal_receipts::verify::{Check, Options, Outcome3, Report, verify_bytes};
-use stepseal_sandbox::{Sandbox, Settings};
 
 use super::super::files;
 use super::super::output::thousands;
 use super::super::replay::{Comparison, Components, Replayed, read_receipt, replay};
-use super::super::runtime::block_on;
+use super::super::runtime::{self, block_on};
 use super::super::verify::{fault_text, read_trust, with_outcome};
 use super::Kept;
 use super::story::Story;
@@ -168,7 +167,7 @@ fn run_again(
     let steps = {
         let _busy = story.busy("running the steps again");
         block_on(async {
-            let sandbox = Sandbox::new(Settings::default())?;
+            let sandbox = runtime::sandbox(None)?;
             replay(&sandbox, &receipt, &report.records, &components).await
         })?
     };

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stepseal_sandbox::{Descriptor, Inspection, Sandbox, Settings, is_pure};
+use stepseal_sandbox::{Descriptor, Inspection, is_pure};
 
 use super::super::output::{bytes, one_line, table};
-use super::super::runtime::block_on;
+use super::super::runtime::{self, block_on};
 use super::super::{Answer, Context, files};
 
 /// What `plugin check` is given.
@@ -25,7 +25,7 @@ impl Check {
             .output
             .progress("compiling and asking the component what it is");
         let found = block_on(async {
-            let sandbox = Sandbox::new(Settings::default())?;
+            let sandbox = runtime::sandbox(None)?;
             Ok(sandbox.inspect(wasm.into()).await)
         });
         progress.finish_and_clear();
