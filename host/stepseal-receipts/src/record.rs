@@ -362,14 +362,18 @@ impl Record {
     }
 }
 
-/// Signs a record and builds its leaf. Fails only where the statement is longer than a record may be, so that
-/// nothing enters the log which a verifier would refuse to read.
+/// Signs a record and builds its leaf. Fails only where the statement is longer than a record may be, or has unrecognised members
+/// that no record may have, so that nothing enters the log which a verifier would refuse to read.
 pub fn sign(record: &Record, key: &SigningKey) -> Result<SignedRecord, RecordError> {
     let payload = record.to_statement();
     if payload.len() > json::RECORD_BYTES_MAX {
         return Err(RecordError::TooLarge {
             bytes: payload.len(),
         });
+    }
+    if !record.unrecognised.is_empty() {
+        // Others named these members: what nobody could read again is not signed.
+        Record::parse(&payload)?;
     }
     let pae = dsse::pae(dsse::IN_TOTO, &payload);
     let sig = key.sign(&pae);

@@ -306,6 +306,19 @@ fn a_record_over_the_size_limit_is_not_signed() {
 }
 
 #[test]
+fn a_record_with_unrecognised_members_that_nobody_could_read_is_not_signed() {
+    for name in ["two words", "a\":\"b\",\"kind", ""] {
+        let mut record = full();
+        record.unrecognised.insert(name.to_owned(), "x".into());
+        let signed = sign(&record, &SigningKey::from_seed([1; 32])).map(|_| ());
+        assert!(signed.is_err(), "{name}");
+    }
+    let mut record = full();
+    record.unrecognised.insert("later".to_owned(), "x".into());
+    sign(&record, &SigningKey::from_seed([1; 32])).unwrap();
+}
+
+#[test]
 fn a_signed_record_is_verified_by_its_key_over_the_pae() {
     let key = SigningKey::from_seed([1; 32]);
     let signed = sign(&full(), &key).unwrap();

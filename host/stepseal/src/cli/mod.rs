@@ -5,7 +5,7 @@
 
 mod approval;
 mod client;
-mod compile;
+mod compile_worker;
 mod demo;
 mod doctor;
 mod files;
@@ -99,7 +99,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     #[command(hide = true)]
-    Compile(compile::Compile),
+    CompileWorker(compile_worker::CompileWorker),
 }
 
 /// What a command came to, where nothing went wrong.
@@ -179,7 +179,7 @@ impl Command {
             Self::Keys(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
             Self::Openapi(command) => command.run(context),
-            Self::Compile(command) => command.run(context),
+            Self::CompileWorker(command) => command.run(context),
         }
     }
 }
