@@ -1,7 +1,7 @@
 //! Stepseal's records, log and receipts: bytes and keys in, values out.
 //!
 //! In scope: the values that are signed ([`json`], [`digest`], [`time`], [`payload`], [`record`]), how they are signed
-//! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`]), the file that proves them
+//! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`], [`tile`]), the file that proves them
 //! ([`receipt`], [`trust`]) with its offline verification ([`verify`]), and the life of tasks and steps ([`state`]).
 //! `FORMAT.md` beside this crate's manifest is the specification; the modules name the sections of the standards they implement.
 //!
@@ -25,6 +25,7 @@ pub mod payload;
 pub mod receipt;
 pub mod record;
 pub mod state;
+pub mod tile;
 pub mod time;
 pub mod tree;
 pub mod trust;
