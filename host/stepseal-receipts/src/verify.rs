@@ -37,7 +37,8 @@ pub struct Options {
     /// Accept the receipt of a task that is not closed, whose tail nothing proves.
     pub allow_open: bool,
     /// The last checkpoint of this log that the verifier saw, as a signed note. Where it is given, the receipt must
-    /// prove that its own checkpoint is consistent with it.
+    /// prove that its own checkpoint is the same one or continues it. Once it does, the receipt's checkpoint is the one
+    /// to keep.
     pub last_seen: Option<String>,
 }
 
@@ -179,6 +180,21 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A question that was asked and that the receipt does not answer: neither yes nor no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The question.
+    pub check: Check,
+    /// A sentence: what is missing and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.message)
+    }
+}
+
 /// What verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -186,6 +202,8 @@ pub struct Report {
     pub verdicts: Verdicts,
     /// Everything that is wrong, in the order of the checks.
     pub faults: Vec<Fault>,
+    /// What was asked and could not be answered, with what to do about it.
+    pub unanswered: Vec<Unanswered>,
     /// The head of the log, where a believed key signed it.
     pub checkpoint: Option<Checkpoint>,
     /// The records that are signed by a believed key and proven to be in the log, with their indexes.
@@ -199,20 +217,22 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the receipt may be believed: nothing failed, every record is signed, linked and in the log, and the
-    /// task is closed or may be open.
+    /// Whether the receipt may be believed: nothing failed, nothing that was asked is unanswered, every record is signed,
+    /// linked and in the log, and the task is closed or may be open.
     pub fn passed(&self) -> bool {
         let verdicts = &self.verdicts;
         let failed = verdicts.all().iter().any(|(_, o)| *o == Outcome3::Fail);
         let proven = [verdicts.signatures, verdicts.chain, verdicts.inclusion];
         let complete = verdicts.completeness == Outcome3::Pass || (self.open && self.allow_open);
-        self.faults.is_empty() && !failed && complete && proven.iter().all(|o| *o == Outcome3::Pass)
+        let answered = self.faults.is_empty() && self.unanswered.is_empty();
+        answered && !failed && complete && proven.iter().all(|o| *o == Outcome3::Pass)
     }
 
     fn new(options: &Options) -> Self {
         Self {
             verdicts: Verdicts::default(),
             faults: Vec::new(),
+            unanswered: Vec::new(),
             checkpoint: None,
             records: Vec::new(),
             open: true,
@@ -273,15 +293,15 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
         report.verdicts.chain = faults.outcome(Check::Chain, false);
     }
 
-    append_only::check(
+    let answered = append_only::check(
         receipt,
         trust,
         options,
         report.checkpoint.as_ref(),
         &mut faults,
+        &mut report.unanswered,
     );
-    let asked = options.last_seen.is_some() && report.checkpoint.is_some();
-    report.verdicts.append_only = faults.outcome(Check::AppendOnly, asked);
+    report.verdicts.append_only = faults.outcome(Check::AppendOnly, answered);
 
     report.records = entries
         .into_iter()

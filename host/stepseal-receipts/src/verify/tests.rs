@@ -1,3 +1,4 @@
+mod append_only;
 mod attacks;
 mod container;
 mod hostile;
@@ -87,7 +88,7 @@ fn an_open_task_is_believed_only_where_that_is_allowed() {
 
     let options = Options {
         allow_open: true,
-        last_seen: None,
+        ..Options::default()
     };
     let lenient = verify(&receipt, &trust(), &options);
     assert!(lenient.passed(), "{:#?}", lenient.faults);
