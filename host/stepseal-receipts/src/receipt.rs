@@ -113,7 +113,7 @@ impl Receipt {
         members.need_parsed("mediaType", MEDIA_TYPE, |text| {
             (text == MEDIA_TYPE).then_some(())
         })?;
-        // The kind of record that erases another does not exist yet, so nothing here could vouch for an erased one.
+        // The verifier does not follow a chain over erased entries yet, so nothing here could vouch for one.
         members.list("erased", 0, |_| Ok(()))?;
         let consistency = members.list("consistency", CONSISTENCY_MAX, consistency)?;
         // Two proofs for one size would leave it to the reader which of them counts.

@@ -6,6 +6,7 @@
 //! Deliberately absent: witnesses' cosignatures (`witnessed` is not checked) and running the steps again (`replay` is
 //! not checked here: it needs the sandbox, and whoever ran it sets the verdict).
 
+mod act;
 mod append_only;
 mod approvals;
 mod attempt;
@@ -27,6 +28,7 @@ use crate::receipt::{Receipt, ReceiptLimits};
 use crate::record::Record;
 use crate::trust::TrustFile;
 
+pub use act::check_act;
 pub use disclosure::disclosable;
 use faults::Faults;
 pub use faults::{FAULTS_MAX, MESSAGE_BYTES_MAX};
@@ -281,7 +283,16 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
     approvals::check_envelopes(&receipt.approvals, &records, trust, &mut faults);
     report.verdicts.signatures = faults.outcome(Check::Signatures, true);
 
-    let included = inclusion::check(receipt, &entries, report.checkpoint.as_ref(), &mut faults);
+    let included: Vec<bool> = receipt
+        .entries
+        .iter()
+        .zip(&entries)
+        .filter_map(|(entry, signed)| Some((entry, signed.as_ref()?)))
+        .map(|(entry, signed)| {
+            let head = report.checkpoint.as_ref();
+            inclusion::check(signed, &entry.proof, head, &mut faults)
+        })
+        .collect();
     // Around an entry that cannot be believed the others make no chain, and every fault after the first would be noise.
     let whole = records.len() == receipt.entries.len();
     let provable = whole && report.checkpoint.is_some() && !receipt.entries.is_empty();
@@ -306,17 +317,12 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
     report.records = entries
         .into_iter()
         .flatten()
-        .zip(included_of(&included))
+        .zip(included)
         .filter(|(signed, included)| *included && signed.record.log == trust.origin)
         .map(|(signed, _)| (signed.index, signed.record))
         .collect();
     report.faults = faults.into_list();
     report
-}
-
-/// Of the entries that are signed, whether each is proven to be in the log.
-fn included_of(included: &[Option<bool>]) -> impl Iterator<Item = bool> {
-    included.iter().flatten().copied()
 }
 
 /// What the records say together: chain, meaning, completeness, disclosure.

@@ -1,3 +1,4 @@
+mod acts;
 mod append_only;
 mod attacks;
 mod container;
