@@ -166,6 +166,13 @@ impl TrustFile {
         json::canonical(&Value::Object(members))
     }
 
+    /// The first place at which a key stands, like `records[0]`.
+    pub(crate) fn role_of(&self, key: &PublicKey) -> Option<String> {
+        let places = self.places().into_iter();
+        let mut places = places.filter(|(found, _)| *found == key);
+        places.next().map(|(_, place)| place.to_string())
+    }
+
     /// What must hold of the keys together.
     fn check(&self) -> Result<(), TrustError> {
         for (member, empty) in [

@@ -3,8 +3,8 @@
 //! In: a receipt, a trust file, and how strict to be. Out: a [`Report`] with a verdict for each question and a sentence
 //! for each fault, never a bare "valid". Nothing is believed but what a signature or a proof gave.
 //!
-//! Deliberately absent: witnesses' cosignatures (`witnessed` is not checked) and running the steps again (`replay` is
-//! not checked here: it needs the sandbox, and whoever ran it sets the verdict).
+//! Deliberately absent: running the steps again (`replay` is not checked here: it needs the sandbox, and whoever ran it
+//! sets the verdict), and whether a witness's time is recent enough, since there is no clock.
 
 mod act;
 mod append_only;
@@ -19,6 +19,7 @@ mod meaning;
 mod signatures;
 #[cfg(test)]
 mod tests;
+mod witnessed;
 
 use std::fmt;
 
@@ -27,6 +28,7 @@ use crate::digest::Digest;
 use crate::receipt::{Receipt, ReceiptLimits};
 use crate::record::Record;
 use crate::trust::TrustFile;
+use crate::witness_policy::WitnessPolicy;
 
 pub use act::check_act;
 pub use disclosure::disclosable;
@@ -42,6 +44,8 @@ pub struct Options {
     /// prove that its own checkpoint is the same one or continues it. Once it does, the receipt's checkpoint is the one
     /// to keep.
     pub last_seen: Option<String>,
+    /// Who must have cosigned the checkpoint.
+    pub witnesses: Option<WitnessPolicy>,
 }
 
 /// A question that verification answers, or the form of the receipt itself.
@@ -182,6 +186,17 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A witness whose cosignature of the checkpoint verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// Its name in the witness policy.
+    pub witness: String,
+    /// The name it signs under.
+    pub key_name: String,
+    /// When it last cosigned, in seconds since 1970 by its own clock: a claim of the witness, not proof.
+    pub unix_seconds: u64,
+}
+
 /// A question that was asked and that the receipt does not answer: neither yes nor no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered {
@@ -206,6 +221,8 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// What was asked and could not be answered, with what to do about it.
     pub unanswered: Vec<Unanswered>,
+    /// The witnesses of the policy that cosigned the checkpoint, whether or not they are enough.
+    pub cosigned: Vec<Cosigned>,
     /// The head of the log, where a believed key signed it.
     pub checkpoint: Option<Checkpoint>,
     /// The records that are signed by a believed key and proven to be in the log, with their indexes.
@@ -235,6 +252,7 @@ impl Report {
             verdicts: Verdicts::default(),
             faults: Vec::new(),
             unanswered: Vec::new(),
+            cosigned: Vec::new(),
             checkpoint: None,
             records: Vec::new(),
             open: true,
@@ -272,6 +290,8 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
     let unrecognised = receipt.unrecognised.keys().take(FAULTS_MAX);
     report.unrecognised = unrecognised.map(|name| faults::cut(name)).collect();
     report.checkpoint = signatures::open_checkpoint(&receipt.checkpoint, trust, &mut faults);
+
+    check_witnessed(receipt, trust, options, &mut report, &mut faults);
 
     let entries: Vec<Option<Signed>> = receipt
         .entries
@@ -323,6 +343,20 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
         .collect();
     report.faults = faults.into_list();
     report
+}
+
+/// Who else saw the log. Nobody is asked where there is no policy, or one whose quorum is nobody.
+fn check_witnessed(
+    receipt: &Receipt,
+    trust: &TrustFile,
+    options: &Options,
+    report: &mut Report,
+    faults: &mut Faults,
+) {
+    if let (Some(policy), Some(checkpoint)) = (&options.witnesses, &report.checkpoint) {
+        report.cosigned = witnessed::check(&receipt.checkpoint, checkpoint, policy, trust, faults);
+        report.verdicts.witnessed = faults.outcome(Check::Witnessed, !policy.is_none());
+    }
 }
 
 /// What the records say together: chain, meaning, completeness, disclosure.

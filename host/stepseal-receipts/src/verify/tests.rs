@@ -5,6 +5,7 @@ mod container;
 mod hostile;
 mod links;
 mod meaning;
+mod witnesses;
 mod world;
 
 use super::{Check, Options, Outcome3, verify};
