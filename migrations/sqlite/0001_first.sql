@@ -91,14 +91,15 @@ CREATE TABLE events (
   PRIMARY KEY (task, n)
 ) STRICT, WITHOUT ROWID;
 
--- The log. `leaf_index` counts from 0 without gap, in the order of the commits.
+-- The log. `leaf_index` counts from 0 without gap, in the order of the commits. Acts of the host are of no task.
 CREATE TABLE records (
   leaf_index     INTEGER PRIMARY KEY,
-  task           TEXT NOT NULL REFERENCES tasks (id),
-  seq            INTEGER NOT NULL,
+  task           TEXT REFERENCES tasks (id),
+  seq            INTEGER,
   envelope       TEXT NOT NULL,
   leaf_hash      BLOB NOT NULL CHECK (length(leaf_hash) = 32),
-  UNIQUE (task, seq)
+  UNIQUE (task, seq),
+  CHECK ((task IS NULL) = (seq IS NULL))
 ) STRICT;
 
 -- Hashes of complete subtrees, level 1 and up; level 0 is `records.leaf_hash`. Written once, never changed.

@@ -26,7 +26,7 @@ fn head(host: &Client) -> Checkpoint {
     Checkpoint::open(&answer.text(), &believes(host).log).unwrap()
 }
 
-fn tile(host: &Client, path: &str) -> Vec<Digest> {
+pub(crate) fn tile(host: &Client, path: &str) -> Vec<Digest> {
     let answer = open(host, &format!("tile/{path}")).expect(200);
     assert_eq!(
         answer.header("cache-control"),

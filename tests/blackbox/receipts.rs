@@ -1,6 +1,8 @@
 //! Receipts: whatever way a task ends, a stranger can check it, and nobody can change it.
 
 use serde_json::{Value, json};
+use stepseal_receipts::checkpoint::Checkpoint;
+use stepseal_receipts::receipt::{Receipt, ReceiptLimits};
 use stepseal_receipts::record::{Kind, Record, Status};
 use stepseal_receipts::verify::{Options, Outcome3, verify_bytes};
 
@@ -183,4 +185,41 @@ fn a_receipt_that_was_taken_earlier_stays_good_while_the_log_grows() {
     );
     assert!(verify(&early, &believes(&host)).passed());
     host.receipt_verified(&task);
+}
+
+#[test]
+fn a_receipt_proves_that_the_log_only_grew_since_it_was_seen() {
+    let host = Host::with_guests();
+    let task = id(&host.submit_and_wait(&one_step("hostile/echo", &json!(1))));
+    let seen = Receipt::parse(&host.receipt(&task), &ReceiptLimits::default()).unwrap();
+    let size = Checkpoint::open(&seen.checkpoint, &believes(&host).log)
+        .unwrap()
+        .size;
+    let options = Options {
+        last_seen: Some(seen.checkpoint),
+        ..Options::default()
+    };
+    let judged = |rest: &str| {
+        let receipt = host
+            .call("GET", format!("/v1/tasks/{task}/receipt{rest}"))
+            .send()
+            .expect(200)
+            .body;
+        verify_bytes(&receipt, &believes(&host), &options)
+    };
+    assert!(judged(&format!("?seen={size}")).passed(), "the same head");
+    host.submit_and_wait(&one_step("hostile/echo", &json!(2)));
+    let proven = judged(&format!("?seen={size}"));
+    assert_eq!(
+        (proven.passed(), proven.verdicts.append_only),
+        (true, Outcome3::Pass)
+    );
+    let unproven = judged("");
+    assert_eq!(
+        (unproven.passed(), unproven.verdicts.append_only),
+        (false, Outcome3::NotChecked)
+    );
+    host.call("GET", format!("/v1/tasks/{task}/receipt?seen=1000"))
+        .send()
+        .problem(422, "invalid");
 }

@@ -16,6 +16,7 @@ use crate::concurrency::{audit, balance, ledger, transfer};
 use crate::host::client::Client;
 use crate::host::tasks::{id as id_of, one_step};
 use crate::host::{DataDir, Host, believes, verify};
+use crate::log;
 use crate::support::{allow, ended, happened};
 
 /// Client threads of a storm.
@@ -57,7 +58,8 @@ struct Log {
 }
 
 impl Log {
-    /// Reads the records of every task, and checks that together they are the whole log and each task is whole.
+    /// Reads the records of every task, and checks that together they are the log after what was set up first, and that each
+    /// task is whole.
     fn read(host: &Host, tasks: &[Value]) -> Self {
         let mut leaves = BTreeMap::new();
         for task in tasks {
@@ -73,6 +75,9 @@ impl Log {
                 let other = leaves.insert(record["index"].as_u64().unwrap(), leaf);
                 assert_eq!(other, None, "two records have one index: {record}");
             }
+        }
+        if let Some((&acts @ 1.., _)) = leaves.first_key_value() {
+            leaves.extend((0..).zip(log::tile(host, &format!("0/000.p/{acts}"))));
         }
         assert!(
             leaves.keys().copied().eq(0..leaves.len() as u64),

@@ -64,8 +64,8 @@ pub const PAGE_MAX: u32 = 200;
 /// Most entries of a page of approvals: each is put together with its input.
 pub const APPROVAL_PAGE_MAX: u32 = 50;
 
-/// Characters of an `Idempotency-Key`.
-pub const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
+/// Characters of an `Idempotency-Key` and of a `Stepseal-Actor`.
+pub const FIELD_LENGTH_MAX: usize = 255;
 
 /// Connections that may ask anything, idle ones and streams included.
 pub const CONNECTIONS_MAX: usize = 512;

@@ -7,9 +7,14 @@ use axum::http::header::{HeaderMap, HeaderName};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::record;
 
-use super::limits::{IDEMPOTENCY_KEY_LENGTH_MAX, PAGE_DEFAULT, WAIT_SECONDS_MAX};
+use super::limits::{FIELD_LENGTH_MAX, PAGE_DEFAULT, WAIT_SECONDS_MAX};
 use super::problem::ApiError;
+use crate::engine::Actor;
+
+/// Who asks, by the client's own account: it goes into the record of what is done.
+pub(crate) const ACTOR: HeaderName = HeaderName::from_static("stepseal-actor");
 
 /// Names a repeated request; an Internet-Draft of the HTTPAPI working group.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -110,20 +115,39 @@ pub(crate) fn cut<T>(rows: &mut Vec<T>, size: u32, id: impl Fn(&T) -> &str) -> O
     rows.last().map(|row| id(row).to_owned())
 }
 
-/// The `Idempotency-Key`: 1 to 255 visible ASCII characters, at most once.
+/// Who asks for an act, where the client says so in `Stepseal-Actor`.
+pub(crate) struct ActorHeader(pub(crate) Actor);
+
+impl<S: Send + Sync> FromRequestParts<S> for ActorHeader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let name = visible_ascii(&parts.headers, &ACTOR, "Stepseal-Actor")?;
+        Ok(Self(name.map(|name| record::Actor { name, role: None })))
+    }
+}
+
+/// The `Idempotency-Key`.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut fields = headers.get_all(IDEMPOTENCY_KEY).iter();
+    visible_ascii(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")
+}
+
+/// A field of 1 to 255 visible ASCII characters, at most once.
+fn visible_ascii(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    shown: &'static str,
+) -> Result<Option<String>, ApiError> {
+    let mut fields = headers.get_all(name).iter();
     let Some(field) = fields.next() else {
         return Ok(None);
     };
-    let wrong = |why| Err(ApiError::parameter("Idempotency-Key", why));
+    let wrong = |why| Err(ApiError::parameter(shown, why));
     if fields.next().is_some() {
         return wrong("it is there more than once; send one");
     }
     let bytes = field.as_bytes();
-    if !(1..=IDEMPOTENCY_KEY_LENGTH_MAX).contains(&bytes.len())
-        || !bytes.iter().all(u8::is_ascii_graphic)
-    {
+    if !(1..=FIELD_LENGTH_MAX).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_graphic) {
         return wrong("it must have 1 to 255 visible ASCII characters, without spaces");
     }
     Ok(field.to_str().ok().map(str::to_owned))

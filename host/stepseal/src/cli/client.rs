@@ -29,6 +29,7 @@ const PROBLEM_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct Client {
     agent: ureq::Agent,
     address: HostAddress,
+    actor: Option<String>,
 }
 
 /// What a host answered.
@@ -74,7 +75,13 @@ impl Client {
         Self {
             agent: config.new_agent(),
             address,
+            actor: None,
         }
+    }
+
+    /// The same, saying for the record who asks.
+    pub(super) fn acting_as(self, actor: Option<String>) -> Self {
+        Self { actor, ..self }
     }
 
     /// Where the host is.
@@ -171,8 +178,12 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.address.url));
-        match &self.address.token {
+        let request = match &self.address.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        match &self.actor {
+            Some(actor) => request.header("stepseal-actor", actor),
             None => request,
         }
     }

@@ -77,6 +77,15 @@ struct Global {
         value_name = "TOKEN"
     )]
     token: Option<String>,
+    /// Who asks, for the record of what is done: 1 to 255 visible ASCII characters. Nobody checks it.
+    #[arg(
+        long,
+        global = true,
+        env = "STEPSEAL_ACTOR",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    actor: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,13 +140,14 @@ struct Context {
     data: DataDir,
     url: Option<String>,
     token: Option<String>,
+    actor: Option<String>,
 }
 
 impl Context {
     /// A client of the host that was named, or that serves the data directory.
     fn client(&self) -> Result<Client, ConfigError> {
         let address = HostAddress::find(self.url.as_deref(), self.token.as_deref(), &self.data)?;
-        Ok(Client::new(address))
+        Ok(Client::new(address).acting_as(self.actor.clone()))
     }
 
     /// The same for what needs no token.
@@ -165,6 +175,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         data: DataDir::new(cli.global.data),
         url: cli.global.url,
         token: cli.global.token,
+        actor: cli.global.actor,
     };
     match cli.command.run(&context) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

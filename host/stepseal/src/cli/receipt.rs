@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use stepseal_receipts::checkpoint::Checkpoint;
+use stepseal_receipts::note::Note;
 
 use super::output::bytes;
-use super::{Answer, Context, files, task};
+use super::{Answer, Context, files, task, verify};
 
 /// Receipts of tasks.
 #[derive(Debug, Subcommand)]
@@ -32,6 +35,9 @@ pub(super) struct Get {
     /// Leave the payloads out: the receipt proves what ran and when, and shows no inputs and outputs.
     #[arg(long)]
     no_payloads: bool,
+    /// The checkpoint of the log that you saw last: the receipt then proves that the log only grew since.
+    #[arg(long, value_name = "FILE")]
+    last_seen: Option<PathBuf>,
 }
 
 impl Receipt {
@@ -44,12 +50,16 @@ impl Receipt {
 impl Get {
     fn run(self, context: &Context) -> anyhow::Result<Answer> {
         let client = context.client()?;
-        let rest = if self.no_payloads {
-            "/receipt?payloads=false"
-        } else {
-            "/receipt"
-        };
-        let receipt = client.bytes(&task::path(&self.task, rest))?;
+        let mut rest = format!("/receipt?payloads={}", !self.no_payloads);
+        if let Some(file) = &self.last_seen {
+            let note = verify::read_checkpoint(file)?;
+            let checkpoint = Note::parse(&note)
+                .map_err(anyhow::Error::from)
+                .and_then(|note| Ok(Checkpoint::from_text(&note.text)?))
+                .with_context(|| format!("{} is not a checkpoint", file.display()))?;
+            rest.push_str(&format!("&seen={}", checkpoint.size));
+        }
+        let receipt = client.bytes(&task::path(&self.task, &rest))?;
         // The id names a task the host knows, so it is a harmless file name; anything else got no receipt.
         let out = self
             .out

@@ -88,7 +88,8 @@ pub(super) fn read_trust(path: &Path) -> anyhow::Result<TrustFile> {
     TrustFile::parse(&bytes).with_context(|| format!("{} is not a trust file", path.display()))
 }
 
-fn read_checkpoint(path: &Path) -> anyhow::Result<String> {
+/// Reads a checkpoint as it was signed; nothing is verified by that.
+pub(super) fn read_checkpoint(path: &Path) -> anyhow::Result<String> {
     let bytes = files::read(path, "the checkpoint", CHECKPOINT_BYTES_MAX)?;
     String::from_utf8(bytes).with_context(|| format!("{} is not a checkpoint", path.display()))
 }

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use lru::LruCache;
 use serde_json::{Value, json};
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::record::{ComponentRef, Kind};
 use stepseal_sandbox::{Descriptor, LoadError, Stage};
 
 use super::schema::Schema;
-use super::{Engine, EngineError};
+use super::{Actor, Engine, EngineError};
 use crate::store::{AddComponent, ComponentKind, ComponentRow};
 
 /// Described components kept in memory; the rest is read from the database again when it is needed.
@@ -20,7 +21,11 @@ const REGISTRY_ENTRIES: NonZeroUsize = NonZeroUsize::new(512).expect("not zero")
 
 impl Engine {
     /// Checks, describes and keeps a component. False where the same bytes were there already.
-    pub async fn add_component(&self, bytes: Vec<u8>) -> Result<(ComponentRow, bool), EngineError> {
+    pub async fn add_component(
+        &self,
+        bytes: Vec<u8>,
+        actor: Actor,
+    ) -> Result<(ComponentRow, bool), EngineError> {
         let digest = Digest::of(&bytes);
         let bytes: Arc<[u8]> = bytes.into();
         if let Some(known) = self.0.store.component(&digest).await? {
@@ -44,7 +49,10 @@ impl Engine {
         };
         // The bytes first: a row without bytes would be a promise nobody can keep, bytes without a row are only litter.
         self.0.content.put(digest, bytes).await?;
-        match self.0.store.add_component(&row).await? {
+        let act = self.act(Kind::ComponentAdded, actor, |record| {
+            record.component = Some(reference(&row));
+        });
+        match self.0.store.add_component(&row, act.await?).await? {
             AddComponent::Added => {
                 self.0.registry.forget(kind, &row.name);
                 Ok((row, true))
@@ -131,6 +139,15 @@ impl Engine {
         let plugin = Arc::new(Plugin::from_row(row)?);
         self.0.registry.remember(None, &plugin);
         Ok(Some(plugin))
+    }
+}
+
+/// A component as records name it.
+pub(super) fn reference(row: &ComponentRow) -> ComponentRef {
+    ComponentRef {
+        name: row.name.clone(),
+        version: row.version.clone(),
+        digest: row.digest,
     }
 }
 

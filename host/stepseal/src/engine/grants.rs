@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
-use stepseal_receipts::record;
+use stepseal_receipts::record::{self, Kind};
 use stepseal_sandbox::Limits;
 
-use super::{Engine, EngineError, Fault};
+use super::{Actor, Engine, EngineError, Fault};
 use crate::store::GrantRow;
 
 /// Buckets one plugin may be granted.
@@ -166,7 +166,12 @@ impl Engine {
     /// grant are void from then on.
     ///
     /// The document: `{"buckets":["ledger"],"limits":{"fuel":1000000,...}}`, all optional.
-    pub async fn put_grant(&self, plugin: &str, document: Value) -> Result<GrantRow, EngineError> {
+    pub async fn put_grant(
+        &self,
+        plugin: &str,
+        document: Value,
+        actor: Actor,
+    ) -> Result<GrantRow, EngineError> {
         let document: GrantDocument = serde_json::from_value(document).map_err(|error| {
             EngineError::Invalid(vec![Fault {
                 pointer: String::new(),
@@ -212,9 +217,14 @@ impl Engine {
             version: 0,
             changed: self.0.clock.now(),
         };
+        let act = self.act(Kind::GrantChanged, actor, |record| {
+            record.plugin = Some(row.plugin.clone());
+            record.grants = Some(row.digest);
+        });
+        let act = act.await?;
         let store = Arc::clone(&self.0.store);
         self.change_rules(async move {
-            row.version = store.put_grant(&row).await?;
+            row.version = store.put_grant(&row, act).await?;
             Ok(row)
         })
         .await

@@ -66,12 +66,12 @@ impl Engine {
                 EngineError::Internal(format!("record {}: {why}", row.index))
             };
             let envelope: Envelope =
-                serde_json::from_str(&row.record.envelope).map_err(|error| broken(&error))?;
+                serde_json::from_str(&row.envelope).map_err(|error| broken(&error))?;
             let signature = envelope.signatures.first();
             let signature = signature.ok_or_else(|| broken(&"it is not signed"))?;
             let key = self.0.record_key.public();
             let leaf = leaf::leaf(&envelope.pae_digest(), &signature.sig, &key);
-            if leaf::leaf_hash(&leaf) != row.record.leaf_hash {
+            if leaf::leaf_hash(&leaf) != row.leaf_hash {
                 return Err(broken(&"its leaf has another hash than the log"));
             }
             leaves.push(leaf);

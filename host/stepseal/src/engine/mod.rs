@@ -4,6 +4,7 @@
 //! The way of a task: [`tasks`] accepts it → [`plan`] pins it → `scheduler` gives it a place → `runner` takes its steps through
 //! [`policies`] and [`approvals`] into the sandbox, and what comes out into events and records → [`receipts`] hands them out.
 
+mod acts;
 pub mod approvals;
 mod buckets;
 pub mod components;
@@ -34,6 +35,7 @@ use stepseal_receipts::record;
 use stepseal_sandbox::Sandbox;
 use tokio::sync::{Notify, Semaphore, watch};
 
+pub use acts::Actor;
 pub use error::{EngineError, Fault};
 pub use runner::idempotency_key;
 

@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
-use stepseal_receipts::record::{self, VerdictKind};
+use stepseal_receipts::record::{self, BindingChange, Kind, VerdictKind};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{Limits, LoadError, PolicyCall, PolicyRun, Stage, Verdict};
 
-use super::components::Policy;
+use super::components::{Policy, reference};
 use super::grants::{Grant, is_name};
 use super::payload::Payload;
 use super::schema::text;
 use super::verdict::Judgement;
 pub use super::verdict::Mode;
-use super::{Engine, EngineError, Fault};
-use crate::store::{ComponentKind, PolicyRow};
+use super::{Actor, Engine, EngineError, Fault};
+use crate::store::{ComponentKind, NewAct, PolicyRow};
 
 /// Bindings in force at once. All their verdicts go into one record, which has at most 32 KiB.
 const BINDINGS_MAX: usize = 10;
@@ -88,7 +88,11 @@ pub struct BindPolicy {
 
 impl Engine {
     /// Binds a policy. Approvals given under the set of policies before are void from then on.
-    pub async fn bind_policy(&self, bind: BindPolicy) -> Result<PolicyRow, EngineError> {
+    pub async fn bind_policy(
+        &self,
+        bind: BindPolicy,
+        actor: Actor,
+    ) -> Result<PolicyRow, EngineError> {
         let row = self.component(&bind.component).await?;
         let fault = |pointer: &str, message: String| {
             Err(EngineError::Invalid(vec![Fault {
@@ -128,24 +132,29 @@ impl Engine {
                 ),
             );
         }
-        let (store, clock) = (Arc::clone(&self.0.store), Arc::clone(&self.0.clock));
+        let engine = self.clone();
         let scope = canonical(&serde_json::to_value(&bind.scope).expect("a scope is JSON"));
         self.change_rules(async move {
-            if store.policies().await?.len() >= BINDINGS_MAX {
+            let store = &engine.0.store;
+            let mut in_force = store.policies().await?;
+            if in_force.len() >= BINDINGS_MAX {
                 return Err(EngineError::Conflict {
                     code: "too-many-policies",
                     message: format!("{BINDINGS_MAX} policies are bound already; unbind one first"),
                 });
             }
             let row = PolicyRow {
-                id: clock.id(),
+                id: engine.0.clock.id(),
                 component: bind.component,
                 settings,
                 scope,
                 mode: bind.mode.as_str().to_owned(),
-                bound: clock.now(),
+                bound: engine.0.clock.now(),
             };
-            store.bind_policy(&row).await?;
+            in_force.push(row.clone());
+            let change = BindingChange::Bound;
+            let act = engine.policy_changed(change, &row, &in_force, actor);
+            store.bind_policy(&row, act.await?).await?;
             Ok(row)
         })
         .await
@@ -157,16 +166,48 @@ impl Engine {
     }
 
     /// Ends a binding.
-    pub async fn unbind_policy(&self, id: &str) -> Result<(), EngineError> {
-        let (store, now, wanted) = (Arc::clone(&self.0.store), self.0.clock.now(), id.to_owned());
-        let ended = self.change_rules(async move { Ok(store.unbind_policy(&wanted, now).await?) });
-        if ended.await? {
-            return Ok(());
-        }
-        Err(EngineError::NotFound {
-            what: "policy binding",
-            id: id.to_owned(),
+    pub async fn unbind_policy(&self, id: &str, actor: Actor) -> Result<(), EngineError> {
+        let (engine, id) = (self.clone(), id.to_owned());
+        self.change_rules(async move {
+            let store = &engine.0.store;
+            let mut in_force = store.policies().await?;
+            if let Some(at) = in_force.iter().position(|row| row.id == id) {
+                let row = in_force.remove(at);
+                let change = BindingChange::Ended;
+                let act = engine.policy_changed(change, &row, &in_force, actor);
+                let now = engine.0.clock.now();
+                if store.unbind_policy(&id, now, act.await?).await? {
+                    return Ok(());
+                }
+            }
+            Err(EngineError::NotFound {
+                what: "policy binding",
+                id,
+            })
         })
+        .await
+    }
+
+    /// The record of a binding that begins or ends, with the set that is in force then.
+    async fn policy_changed(
+        &self,
+        change: BindingChange,
+        row: &PolicyRow,
+        in_force: &[PolicyRow],
+        actor: Actor,
+    ) -> Result<NewAct, EngineError> {
+        let component = self.component(&row.component).await?;
+        let mode = row_mode(row)?;
+        self.act(Kind::PolicyChanged, actor, |record| {
+            record.component = Some(reference(&component));
+            record.policies = Some(set_digest(in_force));
+            record.binding = Some(record::Binding {
+                change,
+                mode: mode.recorded(),
+                settings: Digest::of(row.settings.as_bytes()),
+            });
+        })
+        .await
     }
 
     /// Changes grants or policies: stores, then puts in force. Goes on to its end if the client who asked hangs up.
@@ -380,12 +421,26 @@ impl Binding {
         Ok(Self {
             name: policy.row.name,
             scope: serde_json::from_str(&row.scope).map_err(corrupt)?,
-            mode: serde_json::from_value(Value::String(row.mode.clone())).map_err(corrupt)?,
+            mode: row_mode(&row)?,
             settings_digest: Digest::of(row.settings.as_bytes()),
             stages: policy.stages,
             row,
         })
     }
+}
+
+fn row_mode(row: &PolicyRow) -> Result<Mode, EngineError> {
+    serde_json::from_value(Value::String(row.mode.clone()))
+        .map_err(|error| EngineError::Internal(format!("policy binding {}: {error}", row.id)))
+}
+
+/// SHA-256 of the canonical JSON of `[{component, mode, scope, settings}...]`, oldest first.
+fn set_digest<'a>(rows: impl IntoIterator<Item = &'a PolicyRow>) -> Digest {
+    let value = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let set = rows.into_iter().map(|row| {
+        json!({"component": row.component, "mode": row.mode, "scope": value(&row.scope), "settings": value(&row.settings)})
+    });
+    Digest::of(&json::canonical(&Value::Array(set.collect())))
 }
 
 /// Grants and policies in force at one moment.
@@ -400,17 +455,10 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(grants: BTreeMap<String, Arc<Grant>>, bindings: Vec<Binding>) -> Self {
-        let set: Vec<Value> = bindings
-            .iter()
-            .map(|binding| {
-                let settings: Value = serde_json::from_str(&binding.row.settings).unwrap_or_default();
-                json!({"component": binding.row.component, "mode": binding.mode, "scope": binding.scope, "settings": settings})
-            })
-            .collect();
         Self {
             grants,
             nothing: Arc::new(Grant::new(super::grants::GrantDocument::default())),
-            policies_digest: Digest::of(&json::canonical(&Value::Array(set))),
+            policies_digest: set_digest(bindings.iter().map(|binding| &binding.row)),
             bindings,
         }
     }

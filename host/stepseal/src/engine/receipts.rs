@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
 use stepseal_receipts::note::VerifierKey;
-use stepseal_receipts::receipt::{Entry, Receipt};
+use stepseal_receipts::receipt::{Consistency, Entry, Receipt};
 use stepseal_receipts::record::Record;
 use stepseal_receipts::tree::ProofPlan;
 use stepseal_receipts::trust::{RecordKey, TrustFile};
@@ -22,7 +22,13 @@ impl Engine {
     }
 
     /// The receipt of a task as of now (`application/vnd.stepseal.receipt.v1+json`), with its payloads disclosed or not.
-    pub async fn receipt(&self, task: &str, payloads: bool) -> Result<Vec<u8>, EngineError> {
+    /// Where its reader has seen the log with `seen` leaves, it proves that the log only grew since.
+    pub async fn receipt(
+        &self,
+        task: &str,
+        payloads: bool,
+        seen: Option<u64>,
+    ) -> Result<Vec<u8>, EngineError> {
         self.exists(task).await?;
         // Records before the checkpoint, so that the checkpoint covers them all.
         let records = self.0.store.records(task).await?;
@@ -49,12 +55,18 @@ impl Engine {
         } else {
             Vec::new()
         };
+        let mut consistency = Vec::new();
+        // Nothing is to be proved from the empty log on, or to a head that is the same.
+        if let Some(seen) = seen.filter(|seen| *seen != 0 && *seen != size) {
+            let proof = self.consistency(seen, size).await?;
+            consistency.push(Consistency { size: seen, proof });
+        }
         let receipt = Receipt {
             checkpoint: checkpoint.note,
             entries,
             approvals: Vec::new(),
             disclosures,
-            consistency: Vec::new(),
+            consistency,
             unrecognised: serde_json::Map::new(),
         };
         Ok(receipt.to_json())

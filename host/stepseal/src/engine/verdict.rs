@@ -25,6 +25,14 @@ impl Mode {
             Self::Monitor => "monitor",
         }
     }
+
+    /// As a record names it.
+    pub(super) fn recorded(self) -> record::Mode {
+        match self {
+            Self::Enforce => record::Mode::Enforce,
+            Self::Monitor => record::Mode::Monitor,
+        }
+    }
 }
 
 /// One thing that must be approved.
@@ -85,10 +93,7 @@ impl Judgement {
             name: self.name.clone(),
             stage: self.stage,
             verdict: self.verdict,
-            mode: match self.mode {
-                Mode::Enforce => record::Mode::Enforce,
-                Mode::Monitor => record::Mode::Monitor,
-            },
+            mode: self.mode.recorded(),
             code: self.code.clone(),
             reason: self.reason.clone(),
             approvers: (self.verdict == record::VerdictKind::NeedsApproval)

@@ -6,6 +6,7 @@
 //!
 //! Guarantees of every implementation:
 //! - When a method has returned `Ok`, its effect survives a power cut.
+//! - Where a method takes a [`NewAct`], the act is in the log if and only if what it tells of was stored.
 //! - [`Store::commit`] and [`Store::accept`] are atomic: state, records, events, blobs, approvals and key-value writes together or
 //!   not at all. The leaf index of a record is given inside that transaction, so log order is commit order.
 //! - `Err(CommitError::Store)` from them leaves open whether the effect happened; the caller loads the task again and looks.
@@ -35,8 +36,13 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the database answers and can be written to.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// Adds a component, unless its digest is there or its kind, name and version belong to another one.
-    async fn add_component(&self, component: &ComponentRow) -> Result<AddComponent, StoreError>;
+    /// Adds a component, unless its digest is there or its kind, name and version belong to another one; then `act` is not
+    /// stored either.
+    async fn add_component(
+        &self,
+        component: &ComponentRow,
+        act: NewAct,
+    ) -> Result<AddComponent, StoreError>;
     /// The component with this digest.
     async fn component(&self, digest: &Digest) -> Result<Option<ComponentRow>, StoreError>;
     /// The component of this kind and name with this version, or the newest by time of upload where `version` is absent.
@@ -50,18 +56,19 @@ pub trait Store: Send + Sync + 'static {
     async fn components(&self) -> Result<Vec<ComponentRow>, StoreError>;
 
     /// Puts the grant of a plugin in the place of the one before; `row.version` is set to one more than that one's.
-    async fn put_grant(&self, row: &GrantRow) -> Result<u64, StoreError>;
+    async fn put_grant(&self, row: &GrantRow, act: NewAct) -> Result<u64, StoreError>;
     /// The grant in force for a plugin.
     async fn grant(&self, plugin: &str) -> Result<Option<GrantRow>, StoreError>;
     /// Every grant in force, by plugin.
     async fn grants(&self) -> Result<Vec<GrantRow>, StoreError>;
 
     /// Adds a policy binding.
-    async fn bind_policy(&self, row: &PolicyRow) -> Result<(), StoreError>;
+    async fn bind_policy(&self, row: &PolicyRow, act: NewAct) -> Result<(), StoreError>;
     /// Every binding in force, oldest first.
     async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError>;
-    /// Ends a binding; false where there was none.
-    async fn unbind_policy(&self, id: &str, at: Timestamp) -> Result<bool, StoreError>;
+    /// Ends a binding; false where there was none, and then `act` is not stored either.
+    async fn unbind_policy(&self, id: &str, at: Timestamp, act: NewAct)
+    -> Result<bool, StoreError>;
 
     /// Stores a new task together with its first transition (`transition.after` is 0).
     async fn accept(&self, task: &NewTask, transition: Transition) -> Result<Accept, CommitError>;
@@ -103,7 +110,7 @@ pub trait Store: Send + Sync + 'static {
     /// The records of a task by `seq`.
     async fn records(&self, task: &str) -> Result<Vec<RecordRow>, StoreError>;
     /// Records of the log from leaf index `first` on, at most `limit`.
-    async fn log_records(&self, first: u64, limit: u32) -> Result<Vec<RecordRow>, StoreError>;
+    async fn log_records(&self, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError>;
     /// Size and root of the log.
     async fn log_head(&self) -> Result<LogHead, StoreError>;
     /// Hashes of complete subtrees of the log, those that exist.
@@ -354,6 +361,26 @@ pub struct RecordRow {
     pub index: u64,
     /// What was appended.
     pub record: NewRecord,
+}
+
+/// The signed record of an act of the host, to be appended to the log together with what it tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAct {
+    /// The DSSE envelope as JSON.
+    pub envelope: String,
+    /// Its leaf hash.
+    pub leaf_hash: Digest,
+}
+
+/// A record as it stands in the log, of a task or of the host itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// Leaf index in the log, from 0.
+    pub index: u64,
+    /// The DSSE envelope as JSON.
+    pub envelope: String,
+    /// Its leaf hash.
+    pub leaf_hash: Digest,
 }
 
 /// A byte string under its digest.

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use crate::api::Api;
 use crate::api::body::{Bounded, WasmBody};
-use crate::api::params::{DigestSegment, Params};
+use crate::api::params::{ActorHeader, DigestSegment, Params};
 use crate::api::problem::ApiError;
 use crate::api::wire::scalar::{DigestText, WasmBytes};
 use crate::api::wire::{Component, ComponentKind, List, Problem};
@@ -23,6 +23,7 @@ use crate::api::wire::{Component, ComponentKind, List, Problem};
 /// `describe-failed` and `bad-descriptor`.
 #[utoipa::path(post, path = "/v1/components", tag = "components", operation_id = "add_component",
     request_body(content = inline(WasmBytes), content_type = "application/wasm", description = "The component"),
+    params(("Stepseal-Actor" = Option<String>, Header, nullable = false, description = "Who asks, for the record: 1 to 255 visible ASCII characters. A claim of the client")),
     responses(
         (status = 201, description = "It is new", body = Component, headers(("Location" = String, description = "Where it is"))),
         (status = 200, description = "The same bytes were there already", body = Component,
@@ -33,9 +34,10 @@ use crate::api::wire::{Component, ComponentKind, List, Problem};
     ))]
 pub(super) async fn add_component(
     State(api): State<Api>,
+    ActorHeader(actor): ActorHeader,
     WasmBody(Bounded { bytes, room }): WasmBody,
 ) -> Result<impl IntoResponse, ApiError> {
-    let (row, new) = api.engine().add_component(bytes).await?;
+    let (row, new) = api.engine().add_component(bytes, actor).await?;
     drop(room);
     let status = if new {
         StatusCode::CREATED

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::api::body::{JsonBody, StrictJson};
 use crate::api::limits::DOCUMENT_BYTES_MAX;
-use crate::api::params::Segment;
+use crate::api::params::{ActorHeader, Segment};
 use crate::api::problem::ApiError;
 use crate::api::wire::{Fault, Grant, GrantDocument, List, Problem};
 
@@ -26,18 +26,22 @@ impl JsonBody for Document {
 ///
 /// It takes the place of the one before as a whole. Approvals that were opened under another grant become void.
 #[utoipa::path(put, path = "/v1/plugins/{name}/grants", tag = "grants", operation_id = "put_grant",
-    params(("name" = String, Path, description = "Name of the plugin", example = "ledger")),
+    params(
+        ("name" = String, Path, description = "Name of the plugin", example = "ledger"),
+        ("Stepseal-Actor" = Option<String>, Header, nullable = false, description = "Who asks, for the record: 1 to 255 visible ASCII characters. A claim of the client"),
+    ),
     request_body = GrantDocument,
     responses((status = 200, description = "The grant now in force", body = Grant)))]
 pub(super) async fn put_grant(
     State(api): State<Api>,
     Segment(plugin): Segment,
+    ActorHeader(actor): ActorHeader,
     StrictJson {
         value: Document(document),
         room: _room,
     }: StrictJson<Document>,
 ) -> Result<Json<Grant>, ApiError> {
-    let row = api.engine().put_grant(&plugin, document).await?;
+    let row = api.engine().put_grant(&plugin, document, actor).await?;
     Ok(Json(Grant::try_from(row)?))
 }
 

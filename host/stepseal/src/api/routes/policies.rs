@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::api::body::{JsonBody, StrictJson, shape};
 use crate::api::limits::DOCUMENT_BYTES_MAX;
-use crate::api::params::Segment;
+use crate::api::params::{ActorHeader, Segment};
 use crate::api::problem::{ApiError, Kind};
 use crate::api::wire::{Fault, List, NewPolicy, Policy, Problem};
 use crate::engine::EngineError;
@@ -29,15 +29,17 @@ impl JsonBody for NewPolicy {
 ///
 /// From now on it is asked about every plan and step within its scope.
 #[utoipa::path(post, path = "/v1/policies", tag = "policies", operation_id = "bind_policy", request_body = NewPolicy,
+    params(("Stepseal-Actor" = Option<String>, Header, nullable = false, description = "Who asks, for the record: 1 to 255 visible ASCII characters. A claim of the client")),
     responses(
         (status = 201, description = "It is in force", body = Policy),
         (status = 409, description = "Too many are bound (`too-many-policies`)", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn bind_policy(
     State(api): State<Api>,
+    ActorHeader(actor): ActorHeader,
     StrictJson { value, room: _room }: StrictJson<NewPolicy>,
 ) -> Result<(StatusCode, Json<Policy>), ApiError> {
-    let row = match api.engine().bind_policy(value.into()).await {
+    let row = match api.engine().bind_policy(value.into(), actor).await {
         Ok(row) => row,
         // The place that was asked for is there; it is the body that names nothing.
         Err(error @ EngineError::NotFound { .. }) => {
@@ -85,7 +87,10 @@ pub(super) async fn list_policies(State(api): State<Api>) -> Result<Json<List<Po
 ///
 /// Approvals that were opened under it become void.
 #[utoipa::path(delete, path = "/v1/policies/{id}", tag = "policies", operation_id = "unbind_policy",
-    params(("id" = String, Path, description = "Id of the binding")),
+    params(
+        ("id" = String, Path, description = "Id of the binding"),
+        ("Stepseal-Actor" = Option<String>, Header, nullable = false, description = "Who asks, for the record: 1 to 255 visible ASCII characters. A claim of the client"),
+    ),
     responses(
         (status = 204, description = "It is no longer asked"),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
@@ -93,7 +98,8 @@ pub(super) async fn list_policies(State(api): State<Api>) -> Result<Json<List<Po
 pub(super) async fn unbind_policy(
     State(api): State<Api>,
     Segment(id): Segment,
+    ActorHeader(actor): ActorHeader,
 ) -> Result<StatusCode, ApiError> {
-    api.engine().unbind_policy(&id).await?;
+    api.engine().unbind_policy(&id, actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }

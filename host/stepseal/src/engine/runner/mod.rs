@@ -527,9 +527,7 @@ impl Engine {
         kind: Kind,
         fill: impl FnOnce(&mut Record),
     ) -> Result<NewRecord, record::RecordError> {
-        let mut nonce = [0; 16];
-        nonce.copy_from_slice(&self.0.clock.random()[..16]);
-        let mut record = Record::new(kind, self.0.origin.clone(), nonce);
+        let mut record = Record::new(kind, self.0.origin.clone(), self.nonce());
         record.task = Some(record::TaskLink {
             id: task.id.clone(),
             seq: task.records,

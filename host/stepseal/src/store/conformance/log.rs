@@ -3,8 +3,11 @@
 use futures_util::future::join_all;
 use stepseal_receipts::tree::{Frontier, NodeId, ProofPlan, empty_root, verify_inclusion};
 
-use super::{Fixture, accept, assert_refused, at, digest, record, task, transition};
-use crate::store::{Accept, CheckpointRow, LogHead, RecordRow, Store, StoreError, Transition};
+use super::{Fixture, accept, act, assert_refused, at, digest, operator, record, task, transition};
+use crate::store::{
+    Accept, CheckpointRow, GrantRow, LogHead, LogRow, PolicyRow, RecordRow, Store, StoreError,
+    Transition,
+};
 
 /// Accepts `tasks` tasks at once, each with `records` records. Returns the records of all, by leaf index.
 async fn fill(store: &dyn Store, prefix: &str, tasks: usize, records: u64) -> Vec<RecordRow> {
@@ -34,6 +37,14 @@ async fn fill(store: &dyn Store, prefix: &str, tasks: usize, records: u64) -> Ve
     rows
 }
 
+fn in_log(row: &RecordRow) -> LogRow {
+    LogRow {
+        index: row.index,
+        envelope: row.record.envelope.clone(),
+        leaf_hash: row.record.leaf_hash,
+    }
+}
+
 fn tree_of(rows: &[RecordRow]) -> Frontier {
     let mut tree = Frontier::new();
     for row in rows {
@@ -57,7 +68,7 @@ pub(crate) async fn a_hundred_transitions_at_once_get_leaves_without_gap_and_the
     for (first, limit) in [(0, 2), (256, 256), (299, 1), (300, 1), (u64::MAX, 1)] {
         let found = store.log_records(first, limit).await.unwrap();
         let expected = rows.iter().filter(|row| row.index >= first);
-        let expected: Vec<_> = expected.take(limit as usize).cloned().collect();
+        let expected: Vec<_> = expected.take(limit as usize).map(in_log).collect();
         assert_eq!(found, expected, "{limit} from {first}");
     }
     let head = LogHead {
@@ -179,4 +190,57 @@ pub(crate) async fn everything_is_there_after_a_restart(fixture: &impl Fixture) 
         root: tree_of(&rows).root(),
     };
     assert_eq!(store.log_head().await.unwrap(), grown);
+}
+
+/// What was done and is in the log, and what was not done and is not.
+pub(crate) async fn an_act_is_in_the_log_exactly_where_it_was_done(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let first = operator::component("first", "ledger", "0.1.0", 7);
+    let taken = operator::component("other", "ledger", "0.1.0", 8);
+    let grant = GrantRow {
+        plugin: "ledger".into(),
+        document: "{}".into(),
+        digest: digest("{}"),
+        version: 0,
+        changed: at(9),
+    };
+    let policy = PolicyRow {
+        id: "p".into(),
+        component: digest("limit"),
+        settings: "{}".into(),
+        scope: "{}".into(),
+        mode: "enforce".into(),
+        bound: at(10),
+    };
+    store.add_component(&first, act("added")).await.unwrap();
+    store.add_component(&first, act("known")).await.unwrap();
+    store.add_component(&taken, act("taken")).await.unwrap();
+    store.put_grant(&grant, act("granted")).await.unwrap();
+    store.bind_policy(&policy, act("bound")).await.unwrap();
+    store.bind_policy(&policy, act("twice")).await.unwrap_err();
+    store.unbind_policy("q", at(11), act("none")).await.unwrap();
+    let of_task = fill(&*store, "t", 1, 1).await;
+    store
+        .unbind_policy("p", at(12), act("ended"))
+        .await
+        .unwrap();
+
+    let entries = store.log_records(0, 10).await.unwrap();
+    let envelopes: Vec<_> = entries.iter().map(|row| row.envelope.as_str()).collect();
+    let own = &of_task[0].record.envelope;
+    assert_eq!(envelopes, ["added", "granted", "bound", own, "ended"]);
+    let mut tree = Frontier::new();
+    for (entry, index) in entries.iter().zip(0..) {
+        assert_eq!(entry.index, index);
+        tree.append(entry.leaf_hash);
+    }
+    let head = LogHead {
+        size: 5,
+        root: tree.root(),
+    };
+    assert_eq!(store.log_head().await.unwrap(), head);
+    let plan = ProofPlan::inclusion(1, 5).unwrap();
+    let nodes = store.log_nodes(&plan.nodes()).await.unwrap();
+    let proof = plan.assemble(|node| nodes.get(&node).copied()).unwrap();
+    verify_inclusion(&entries[1].leaf_hash, 1, 5, &proof, &head.root).unwrap();
 }

@@ -18,7 +18,9 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::state::TaskState;
 use stepseal_receipts::time::Timestamp;
 
-use super::{CommitError, NewBlob, NewEvent, NewRecord, NewTask, Store, StoreError, Transition};
+use super::{
+    CommitError, NewAct, NewBlob, NewEvent, NewRecord, NewTask, Store, StoreError, Transition,
+};
 
 /// A database for one test, empty at first, gone when dropped.
 #[async_trait]
@@ -40,6 +42,7 @@ macro_rules! suite {
             operator::components_are_found_by_name_and_listed_in_order,
             operator::a_grant_replaces_the_one_before,
             operator::policies_are_in_force_until_unbound,
+            log::an_act_is_in_the_log_exactly_where_it_was_done,
             tasks::a_task_is_stored_with_everything_that_came_with_it,
             tasks::an_idempotency_key_leads_to_the_first_task,
             tasks::the_same_key_twice_at_once_makes_one_task,
@@ -98,6 +101,14 @@ fn at(ms: u64) -> Timestamp {
 /// A digest that depends on a text.
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
+}
+
+/// An act of the host whose envelope is this text.
+fn act(envelope: &str) -> NewAct {
+    NewAct {
+        envelope: envelope.to_owned(),
+        leaf_hash: digest(envelope),
+    }
 }
 
 /// A task without agent and key.

@@ -1,6 +1,6 @@
 //! Identity, components, grants and policies.
 
-use super::{Fixture, at, digest};
+use super::{Fixture, act, at, digest};
 use crate::store::{
     AddComponent, ComponentKind, ComponentRow, GrantRow, Identity, PolicyRow, StoreError,
 };
@@ -34,7 +34,7 @@ pub(crate) async fn a_healthy_database_passes_the_probe(fixture: &impl Fixture) 
     assert_eq!(store.log_head().await.unwrap().size, 0);
 }
 
-fn component(bytes: &str, name: &str, version: &str, added: u64) -> ComponentRow {
+pub(super) fn component(bytes: &str, name: &str, version: &str, added: u64) -> ComponentRow {
     ComponentRow {
         digest: digest(bytes),
         kind: ComponentKind::Plugin,
@@ -55,14 +55,14 @@ pub(crate) async fn a_component_is_added_once(fixture: &impl Fixture) {
     let ledger = component("ledger", "ledger", "0.1.0", 7);
     assert_eq!(store.component(&ledger.digest).await.unwrap(), None);
     assert_eq!(
-        store.add_component(&ledger).await.unwrap(),
+        store.add_component(&ledger, act("ledger")).await.unwrap(),
         AddComponent::Added
     );
     let later = ComponentRow {
         added: at(8),
         ..ledger.clone()
     };
-    let again = store.add_component(&later).await.unwrap();
+    let again = store.add_component(&later, act("later")).await.unwrap();
     assert_eq!(again, AddComponent::Known(ledger.clone()));
     let found = store.component(&ledger.digest).await.unwrap();
     assert_eq!(found, Some(ledger));
@@ -71,9 +71,9 @@ pub(crate) async fn a_component_is_added_once(fixture: &impl Fixture) {
 pub(crate) async fn a_name_and_version_belong_to_one_component(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let first = component("first", "ledger", "0.1.0", 7);
-    store.add_component(&first).await.unwrap();
+    store.add_component(&first, act("first")).await.unwrap();
     let other = component("other", "ledger", "0.1.0", 8);
-    let taken = store.add_component(&other).await.unwrap();
+    let taken = store.add_component(&other, act("other")).await.unwrap();
     assert_eq!(taken, AddComponent::NameTaken(first.digest));
     assert_eq!(store.component(&other.digest).await.unwrap(), None);
     let policy = ComponentRow {
@@ -81,7 +81,7 @@ pub(crate) async fn a_name_and_version_belong_to_one_component(fixture: &impl Fi
         ..other
     };
     assert_eq!(
-        store.add_component(&policy).await.unwrap(),
+        store.add_component(&policy, act("policy")).await.unwrap(),
         AddComponent::Added
     );
 }
@@ -92,7 +92,7 @@ pub(crate) async fn components_are_found_by_name_and_listed_in_order(fixture: &i
     let older = component("1", "ledger", "0.2.0", 20);
     let other = component("3", "jq", "1.0.0", 40);
     for row in [&newest, &older, &other] {
-        store.add_component(row).await.unwrap();
+        store.add_component(row, act(&row.version)).await.unwrap();
     }
     let named = async |kind, version| {
         store
@@ -118,10 +118,19 @@ pub(crate) async fn a_grant_replaces_the_one_before(fixture: &impl Fixture) {
         changed: at(9),
     };
     assert_eq!(store.grant("ledger").await.unwrap(), None);
-    assert_eq!(store.put_grant(&grant("ledger", "{}")).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .put_grant(&grant("ledger", "{}"), act("1"))
+            .await
+            .unwrap(),
+        1
+    );
     let second = grant("ledger", r#"{"buckets":["ledger"]}"#);
-    assert_eq!(store.put_grant(&second).await.unwrap(), 2);
-    assert_eq!(store.put_grant(&grant("jq", "{}")).await.unwrap(), 1);
+    assert_eq!(store.put_grant(&second, act("2")).await.unwrap(), 2);
+    assert_eq!(
+        store.put_grant(&grant("jq", "{}"), act("3")).await.unwrap(),
+        1
+    );
     let second = GrantRow {
         version: 2,
         ..second
@@ -145,15 +154,20 @@ pub(crate) async fn policies_are_in_force_until_unbound(fixture: &impl Fixture) 
         bound: at(bound),
     };
     let (older, newer) = (policy("z", 1), policy("a", 2));
-    store.bind_policy(&newer).await.unwrap();
-    store.bind_policy(&older).await.unwrap();
+    store.bind_policy(&newer, act("newer")).await.unwrap();
+    store.bind_policy(&older, act("older")).await.unwrap();
     assert!(
-        store.bind_policy(&older).await.is_err(),
+        store.bind_policy(&older, act("older")).await.is_err(),
         "an id is used once"
     );
     assert_eq!(store.policies().await.unwrap(), [older, newer.clone()]);
-    assert!(store.unbind_policy("z", at(3)).await.unwrap());
-    assert!(!store.unbind_policy("z", at(4)).await.unwrap());
-    assert!(!store.unbind_policy("never", at(4)).await.unwrap());
+    assert!(store.unbind_policy("z", at(3), act("end")).await.unwrap());
+    assert!(!store.unbind_policy("z", at(4), act("end")).await.unwrap());
+    assert!(
+        !store
+            .unbind_policy("never", at(4), act("end"))
+            .await
+            .unwrap()
+    );
     assert_eq!(store.policies().await.unwrap(), [newer]);
 }

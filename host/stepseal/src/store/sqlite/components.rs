@@ -3,9 +3,9 @@
 use sqlx::SqlitePool;
 use stepseal_receipts::digest::Digest;
 
-use super::row;
 use super::writer::Writer;
-use crate::store::{AddComponent, ComponentKind, ComponentRow, StoreError};
+use super::{log, row};
+use crate::store::{AddComponent, ComponentKind, ComponentRow, NewAct, StoreError};
 
 const KINDS: [ComponentKind; 2] = [ComponentKind::Plugin, ComponentKind::Policy];
 
@@ -25,6 +25,7 @@ pub(super) async fn add(
     readers: &SqlitePool,
     writer: &Writer,
     component: &ComponentRow,
+    act: NewAct,
 ) -> Result<AddComponent, StoreError> {
     let new = component.clone();
     let imports = serde_json::to_string(&new.imports).map_err(|error| StoreError::Refused {
@@ -33,7 +34,7 @@ pub(super) async fn add(
     })?;
     let size = row::signed("the size of a component", new.size)?;
     let added = writer
-        .write(move |connection| {
+        .transact(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "INSERT INTO components (digest, kind, name, version, descriptor, imports, size, added_ms) \
@@ -47,9 +48,13 @@ pub(super) async fn add(
                 .bind(imports)
                 .bind(size)
                 .bind(row::ms(new.added))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(done.rows_affected() == 1)
+                let added = done.rows_affected() == 1;
+                if added {
+                    log::append(connection, act).await?;
+                }
+                Ok(added)
             })
         })
         .await?;

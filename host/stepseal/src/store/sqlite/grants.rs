@@ -3,9 +3,9 @@
 use sqlx::SqlitePool;
 use stepseal_receipts::time::Timestamp;
 
-use super::row;
 use super::writer::Writer;
-use crate::store::{GrantRow, PolicyRow, StoreError};
+use super::{log, row};
+use crate::store::{GrantRow, NewAct, PolicyRow, StoreError};
 
 macro_rules! select {
     ($rest:literal) => {
@@ -19,9 +19,9 @@ macro_rules! select {
 type GrantColumns = (String, String, Vec<u8>, i64, i64);
 type PolicyColumns = (String, Vec<u8>, String, String, String, i64);
 
-pub(super) async fn put(writer: &Writer, new: GrantRow) -> Result<u64, StoreError> {
+pub(super) async fn put(writer: &Writer, new: GrantRow, act: NewAct) -> Result<u64, StoreError> {
     let version = writer
-        .write(move |connection| {
+        .transact(move |connection| {
             Box::pin(async move {
                 let version: i64 = sqlx::query_scalar(
                     "INSERT INTO grants (plugin, document, digest, version, changed_ms) VALUES ($1, $2, $3, 1, $4) \
@@ -32,8 +32,9 @@ pub(super) async fn put(writer: &Writer, new: GrantRow) -> Result<u64, StoreErro
                 .bind(new.document)
                 .bind(row::bytes(&new.digest))
                 .bind(row::ms(new.changed))
-                .fetch_one(connection)
+                .fetch_one(&mut *connection)
                 .await?;
+                log::append(connection, act).await?;
                 Ok(version)
             })
         })
@@ -71,9 +72,13 @@ fn decode(
     })
 }
 
-pub(super) async fn bind_policy(writer: &Writer, new: PolicyRow) -> Result<(), StoreError> {
+pub(super) async fn bind_policy(
+    writer: &Writer,
+    new: PolicyRow,
+    act: NewAct,
+) -> Result<(), StoreError> {
     writer
-        .write(move |connection| {
+        .transact(move |connection| {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO policies (id, component, settings, scope, mode, bound_ms) \
@@ -85,8 +90,9 @@ pub(super) async fn bind_policy(writer: &Writer, new: PolicyRow) -> Result<(), S
                 .bind(new.scope)
                 .bind(new.mode)
                 .bind(row::ms(new.bound))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+                log::append(connection, act).await?;
                 Ok(())
             })
         })
@@ -118,18 +124,23 @@ pub(super) async fn unbind_policy(
     writer: &Writer,
     id: String,
     at: Timestamp,
+    act: NewAct,
 ) -> Result<bool, StoreError> {
     writer
-        .write(move |connection| {
+        .transact(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "UPDATE policies SET ended_ms = $2 WHERE id = $1 AND ended_ms IS NULL",
                 )
                 .bind(id)
                 .bind(row::ms(at))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(done.rows_affected() == 1)
+                let ended = done.rows_affected() == 1;
+                if ended {
+                    log::append(connection, act).await?;
+                }
+                Ok(ended)
             })
         })
         .await

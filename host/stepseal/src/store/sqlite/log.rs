@@ -9,14 +9,16 @@ use stepseal_receipts::tree::{Frontier, NodeId};
 
 use super::row;
 use super::writer::Writer;
-use crate::store::{CheckpointRow, Identity, LogHead, NewRecord, RecordRow, StoreError};
+use crate::store::{
+    CheckpointRow, Identity, LogHead, LogRow, NewAct, NewRecord, RecordRow, StoreError,
+};
 
 /// Nodes asked for in one statement. A proof needs at most 64.
 const NODES_MAX: usize = 256;
 
 pub(super) const RECORDS: &str =
     "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE task = $1 ORDER BY seq";
-pub(super) const RECORDS_FROM: &str = "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
+pub(super) const RECORDS_FROM: &str = "SELECT leaf_index, envelope, leaf_hash FROM records WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
 pub(super) const HEAD: &str = "SELECT size, frontier, write_version FROM log_head WHERE id = 1";
 
 pub(super) async fn identity(readers: &SqlitePool) -> Result<Option<Identity>, StoreError> {
@@ -92,14 +94,54 @@ pub(super) async fn records_from(
     readers: &SqlitePool,
     first: u64,
     limit: u32,
-) -> Result<Vec<RecordRow>, StoreError> {
-    let rows: Vec<RecordColumns> = sqlx::query_as(RECORDS_FROM)
+) -> Result<Vec<LogRow>, StoreError> {
+    let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(RECORDS_FROM)
         // Beyond the largest number there is nothing.
         .bind(i64::try_from(first).unwrap_or(i64::MAX))
         .bind(i64::from(limit))
         .fetch_all(readers)
         .await?;
-    rows.into_iter().map(record).collect()
+    let rows = rows.into_iter().map(|(index, envelope, leaf_hash)| {
+        Ok(LogRow {
+            index: row::unsigned("the place of a record in the log", index)?,
+            envelope,
+            leaf_hash: row::digest("the hash of a record", &leaf_hash)?,
+        })
+    });
+    rows.collect()
+}
+
+/// Appends the record of an act and gives its index. The caller is in a transaction that took the write lock first.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    act: NewAct,
+) -> Result<u64, StoreError> {
+    let head: (i64, Vec<u8>, i64) = sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
+    let mut frontier = Edge::decode(head.0, &head.1, head.2)?.frontier;
+    let index = frontier.size();
+    let place = row::signed("the place of a record in the log", index)?;
+    sqlx::query("INSERT INTO records (leaf_index, envelope, leaf_hash) VALUES ($1, $2, $3)")
+        .bind(place)
+        .bind(act.envelope)
+        .bind(row::bytes(&act.leaf_hash))
+        .execute(&mut *connection)
+        .await?;
+    for (node, hash) in frontier.append(act.leaf_hash) {
+        if node.level > 0 {
+            sqlx::query("INSERT INTO log_nodes (level, node_index, hash) VALUES ($1, $2, $3)")
+                .bind(i64::from(node.level))
+                .bind(row::signed("the place of a node", node.index)?)
+                .bind(row::bytes(&hash))
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    sqlx::query("UPDATE log_head SET size = $1, frontier = $2 WHERE id = 1")
+        .bind(place + 1)
+        .bind(frontier.to_bytes())
+        .execute(&mut *connection)
+        .await?;
+    Ok(index)
 }
 
 type RecordColumns = (i64, i64, String, Vec<u8>);

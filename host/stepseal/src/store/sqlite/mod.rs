@@ -35,8 +35,8 @@ use stepseal_receipts::tree::NodeId;
 use self::writer::Writer;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, CheckpointRow, CommitError, ComponentKind,
-    ComponentRow, EventRow, GrantRow, Identity, LogHead, NewTask, PolicyRow, RecordRow, Store,
-    StoreError, TaskQuery, TaskRow, Transition,
+    ComponentRow, EventRow, GrantRow, Identity, LogHead, LogRow, NewAct, NewTask, PolicyRow,
+    RecordRow, Store, StoreError, TaskQuery, TaskRow, Transition,
 };
 
 /// A database in one file.
@@ -87,8 +87,12 @@ impl Store for SqliteStore {
         log::probe(&self.readers, &self.writer).await
     }
 
-    async fn add_component(&self, component: &ComponentRow) -> Result<AddComponent, StoreError> {
-        components::add(&self.readers, &self.writer, component).await
+    async fn add_component(
+        &self,
+        component: &ComponentRow,
+        act: NewAct,
+    ) -> Result<AddComponent, StoreError> {
+        components::add(&self.readers, &self.writer, component, act).await
     }
 
     async fn component(&self, digest: &Digest) -> Result<Option<ComponentRow>, StoreError> {
@@ -108,8 +112,8 @@ impl Store for SqliteStore {
         components::all(&self.readers).await
     }
 
-    async fn put_grant(&self, row: &GrantRow) -> Result<u64, StoreError> {
-        grants::put(&self.writer, row.clone()).await
+    async fn put_grant(&self, row: &GrantRow, act: NewAct) -> Result<u64, StoreError> {
+        grants::put(&self.writer, row.clone(), act).await
     }
 
     async fn grant(&self, plugin: &str) -> Result<Option<GrantRow>, StoreError> {
@@ -120,16 +124,21 @@ impl Store for SqliteStore {
         grants::all(&self.readers).await
     }
 
-    async fn bind_policy(&self, row: &PolicyRow) -> Result<(), StoreError> {
-        grants::bind_policy(&self.writer, row.clone()).await
+    async fn bind_policy(&self, row: &PolicyRow, act: NewAct) -> Result<(), StoreError> {
+        grants::bind_policy(&self.writer, row.clone(), act).await
     }
 
     async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError> {
         grants::policies(&self.readers).await
     }
 
-    async fn unbind_policy(&self, id: &str, at: Timestamp) -> Result<bool, StoreError> {
-        grants::unbind_policy(&self.writer, id.to_owned(), at).await
+    async fn unbind_policy(
+        &self,
+        id: &str,
+        at: Timestamp,
+        act: NewAct,
+    ) -> Result<bool, StoreError> {
+        grants::unbind_policy(&self.writer, id.to_owned(), at, act).await
     }
 
     async fn accept(&self, task: &NewTask, transition: Transition) -> Result<Accept, CommitError> {
@@ -201,7 +210,7 @@ impl Store for SqliteStore {
         log::records(&self.readers, task).await
     }
 
-    async fn log_records(&self, first: u64, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
+    async fn log_records(&self, first: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
         log::records_from(&self.readers, first, limit).await
     }
 

@@ -106,6 +106,30 @@ impl Writer {
         answer.await.unwrap_or(Err(StoreError::Busy))
     }
 
+    /// Runs statements in a transaction that takes the write lock first, so that nothing they read can change before
+    /// they are stored. Where they fail, nothing is.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        statements: impl for<'c> FnOnce(
+            &'c mut SqliteConnection,
+        ) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+                let done = statements(&mut transaction).await;
+                match done {
+                    Ok(_) => transaction.commit().await?,
+                    Err(_) => transaction.rollback().await?,
+                }
+                done
+            })
+        })
+        .await
+    }
+
     pub(super) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.send(Job::Close(reply)).await.is_ok() {

@@ -22,6 +22,9 @@ pub(in crate::api) struct ReceiptParams {
     /// proves their digests.
     #[param(nullable = false)]
     payloads: Option<bool>,
+    /// Leaves of the log in the last checkpoint that the reader saw: the receipt then proves that the log only grew since.
+    #[param(nullable = false)]
+    seen: Option<u64>,
 }
 
 /// Gives the receipt of a task as of now
@@ -33,6 +36,7 @@ pub(in crate::api) struct ReceiptParams {
         (status = 200, description = "The receipt", body = Object, content_type = "application/vnd.stepseal.receipt.v1+json",
             headers(("Content-Disposition" = String, description = "A name for the file"))),
         (status = 404, description = "There is no such task", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The log has fewer leaves than `seen`", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(in crate::api) async fn task_receipt(
     State(api): State<Api>,
@@ -41,7 +45,7 @@ pub(in crate::api) async fn task_receipt(
 ) -> Result<Response, ApiError> {
     let receipt = api
         .engine()
-        .receipt(&id, params.payloads.unwrap_or(true))
+        .receipt(&id, params.payloads.unwrap_or(true), params.seen)
         .await?;
     let mut response = ([(CONTENT_TYPE, RECEIPT)], receipt).into_response();
     // The engine knows the id, so it is one of its own making; anything else would not fit between the quotes.
