@@ -10,9 +10,17 @@
 -- Which log this database belongs to: one row once the host has claimed it.
 CREATE TABLE identity (
   id             INTEGER PRIMARY KEY CHECK (id = 1),
-  origin         TEXT NOT NULL,
-  log_key        BLOB NOT NULL CHECK (length(log_key) = 32),
-  record_key     BLOB NOT NULL CHECK (length(record_key) = 32)
+  origin         TEXT NOT NULL
+) STRICT;
+
+-- The public keys that signed for the log, with the indexes they count at. The newest of a role is the one in use.
+CREATE TABLE log_keys (
+  role           TEXT NOT NULL,
+  public_key     BLOB NOT NULL CHECK (length(public_key) = 32),
+  from_index     INTEGER NOT NULL,
+  to_index       INTEGER,
+  PRIMARY KEY (role, public_key),
+  UNIQUE (role, from_index)
 ) STRICT;
 
 -- A few hundred rows at most: listed whole.

@@ -101,6 +101,18 @@ impl Checkpoint {
         Ok(note::sign(&text, &self.origin, key)?.to_string())
     }
 
+    /// The same, signed by the key before as well: during a rotation there are readers who know only one of the two.
+    pub fn sign_with_both(
+        &self,
+        key: &SigningKey,
+        before: &SigningKey,
+    ) -> Result<String, CheckpointError> {
+        let mut note = Note::parse(&self.sign(key)?)?;
+        let other = note::sign(&note.text, &self.origin, before)?;
+        note.signatures.extend(other.signatures);
+        Ok(note.to_string())
+    }
+
     /// Reads and verifies a note. `known` are the log's keys: at least one that goes by the checkpoint's origin must have
     /// signed, and no signature of a known key may be bad.
     pub fn open(note: &str, known: &[VerifierKey]) -> Result<Self, CheckpointError> {

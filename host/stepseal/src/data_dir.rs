@@ -7,6 +7,8 @@
 //!   cache/              compiled components; may be deleted at any time
 //!   keys/record.pem     signs records       0600
 //!   keys/log.pem        signs checkpoints   0600
+//!   keys/log.before.pem signs them too, from a rotation until the key is revoked   0600
+//!   head                the last checkpoint that was signed; the database must not be behind it   0600
 //!   keys/cache.key      authenticates `cache/`; may be deleted together with it   0600
 //!   token               what clients show   0600
 //!   serve.lock          held by the one host that serves this directory
@@ -23,7 +25,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use stepseal_receipts::keys::SigningKey;
+use stepseal_receipts::keys::{PublicKey, SigningKey};
+use stepseal_receipts::record::KeyRole;
 
 use crate::clock::Clock;
 use crate::store::Identity;
@@ -59,6 +62,8 @@ pub struct Keys {
     pub record: SigningKey,
     /// Signs checkpoints.
     pub log: SigningKey,
+    /// Signed checkpoints before `log` did, and still signs them for those who do not know that one yet.
+    pub log_before: Option<SigningKey>,
     /// Authenticates compiled components.
     pub cache: [u8; CACHE_KEY_BYTES],
 }
@@ -160,6 +165,28 @@ impl DataDir {
         self.keys().join("log.pem")
     }
 
+    /// The key that signed checkpoints before the last rotation, until it is revoked.
+    pub fn log_key_before(&self) -> PathBuf {
+        self.keys().join("log.before.pem")
+    }
+
+    /// The last checkpoint that was signed.
+    pub fn head(&self) -> PathBuf {
+        self.root.join("head")
+    }
+
+    fn key(&self, role: KeyRole) -> PathBuf {
+        match role {
+            KeyRole::Record => self.record_key(),
+            KeyRole::Log => self.log_key(),
+        }
+    }
+
+    /// A key that is being rotated to.
+    fn next_key(&self, role: KeyRole) -> PathBuf {
+        self.keys().join(format!("{role}.next.pem"))
+    }
+
     /// The key that authenticates compiled components.
     pub fn cache_key(&self) -> PathBuf {
         self.keys().join("cache.key")
@@ -181,10 +208,13 @@ impl DataDir {
     }
 
     /// Every file that only its owner may read, where it is there.
-    pub fn secrets(&self) -> [PathBuf; 4] {
+    pub fn secrets(&self) -> [PathBuf; 7] {
         [
             self.record_key(),
             self.log_key(),
+            self.log_key_before(),
+            self.next_key(KeyRole::Record),
+            self.next_key(KeyRole::Log),
             self.cache_key(),
             self.token(),
         ]
@@ -271,24 +301,58 @@ impl Held {
         identity: Option<&Identity>,
         clock: &dyn Clock,
     ) -> Result<Keys, DataDirError> {
-        let record = signing_key(&self.dir.record_key(), identity.is_none(), clock)?;
-        let log = signing_key(&self.dir.log_key(), identity.is_none(), clock)?;
-        if let Some(identity) = identity {
-            let pairs = [
-                (&record, identity.record_key, self.dir.record_key()),
-                (&log, identity.log_key, self.dir.log_key()),
-            ];
-            for (key, wanted, path) in pairs {
-                if key.public().id() != wanted {
-                    return Err(DataDirError::KeyForeign {
-                        path,
-                        wanted: wanted.to_string(),
-                    });
-                }
+        let key = |role, wanted: Option<&PublicKey>| {
+            let path = self.dir.key(role);
+            if let Some(wanted) = wanted {
+                self.finish_rotation(role, wanted)?;
             }
+            let key = signing_key(&path, wanted.is_none(), clock)?;
+            match wanted {
+                Some(wanted) if key.public() != *wanted => Err(DataDirError::KeyForeign {
+                    path,
+                    wanted: wanted.id().to_string(),
+                }),
+                _ => Ok(key),
+            }
+        };
+        Ok(Keys {
+            record: key(
+                KeyRole::Record,
+                identity.map(|identity| &identity.record_key),
+            )?,
+            log: key(KeyRole::Log, identity.map(|identity| &identity.log_key))?,
+            log_before: stored_key(&self.dir.log_key_before())?,
+            cache: cache_key(&self.dir.cache_key(), clock)?,
+        })
+    }
+
+    /// A key to rotate to. It is kept beside the one in use, and takes its place once the database says that it counts.
+    pub fn next_key(&self, role: KeyRole, clock: &dyn Clock) -> Result<SigningKey, DataDirError> {
+        signing_key(&self.dir.next_key(role), true, clock)
+    }
+
+    /// Puts the next key in the place of the one in use, where it is the one that counts. Does nothing otherwise, so that it
+    /// can be done again after a crash.
+    fn finish_rotation(&self, role: KeyRole, wanted: &PublicKey) -> Result<(), DataDirError> {
+        let (next, current) = (self.dir.next_key(role), self.dir.key(role));
+        match stored_key(&next)? {
+            Some(key) if key.public() == *wanted => {}
+            _ => return Ok(()),
         }
-        let cache = cache_key(&self.dir.cache_key(), clock)?;
-        Ok(Keys { record, log, cache })
+        let replace = |from: &Path, to: &Path| {
+            fs::rename(from, to).map_err(|error| io_error("renaming", from, error))
+        };
+        if role == KeyRole::Log && current.exists() {
+            replace(&current, &self.dir.log_key_before())?;
+        }
+        replace(&next, &current)?;
+        let keys = self.dir.keys();
+        sync_dir(&keys).map_err(|error| io_error("writing", &keys, error))
+    }
+
+    /// Deletes the key that signed checkpoints before: it is revoked.
+    pub fn forget_log_key_before(&self) -> Result<(), DataDirError> {
+        remove(&self.dir.log_key_before())
     }
 
     /// Refuses keys without their database: a log that begins again under the same keys would contradict itself. Ask before
@@ -318,31 +382,41 @@ impl Held {
 
     /// Takes the announcement back.
     pub fn withdraw(&self) -> Result<(), DataDirError> {
-        let path = self.dir.address();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(io_error("removing", &path, error))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.dir.address())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), DataDirError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("removing", path, error)),
+        _ => Ok(()),
     }
 }
 
 /// Reads a signing key, or makes one where `make` allows it and there is none.
 fn signing_key(path: &Path, make: bool, clock: &dyn Clock) -> Result<SigningKey, DataDirError> {
-    let Some(pem) = read_small(path)? else {
-        if !make {
-            return Err(DataDirError::KeyMissing(path.to_owned()));
-        }
-        let key = SigningKey::from_seed(clock.random());
-        write_secret(path, key.to_pkcs8_pem().as_bytes())?;
+    if let Some(key) = stored_key(path)? {
         return Ok(key);
+    }
+    if !make {
+        return Err(DataDirError::KeyMissing(path.to_owned()));
+    }
+    let key = SigningKey::from_seed(clock.random());
+    write_secret(path, key.to_pkcs8_pem().as_bytes())?;
+    Ok(key)
+}
+
+/// Reads a signing key; `None` where there is none.
+fn stored_key(path: &Path) -> Result<Option<SigningKey>, DataDirError> {
+    let Some(pem) = read_small(path)? else {
+        return Ok(None);
     };
     check_mode(path, SECRET_MODE)?;
-    SigningKey::from_pkcs8_pem(&pem).map_err(|error| DataDirError::Bad {
+    let key = SigningKey::from_pkcs8_pem(&pem).map_err(|error| DataDirError::Bad {
         path: path.to_owned(),
         why: format!("{error}; put the key back from the backup"),
-    })
+    })?;
+    Ok(Some(key))
 }
 
 fn cache_key(path: &Path, clock: &dyn Clock) -> Result<[u8; CACHE_KEY_BYTES], DataDirError> {
@@ -372,7 +446,7 @@ fn make_dir(path: &Path) -> Result<(), DataDirError> {
 }
 
 /// The text of a small file; `None` where there is none.
-fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
+pub(crate) fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -386,7 +460,7 @@ fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
 }
 
 /// Writes a file that is there in whole or not at all, for its owner's eyes only.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let fail = |error| io_error("writing", path, error);
     let unfinished = path.with_extension("new");
     // Left behind by a crash in the lines below; the lock says that no other host is at work here.
@@ -403,10 +477,11 @@ fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&unfinished, path))
         .map_err(fail)?;
-    let parent = path.parent().unwrap_or(Path::new("."));
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(fail)
+    sync_dir(path.parent().unwrap_or(Path::new("."))).map_err(fail)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// The permission bits of a file.
@@ -441,7 +516,6 @@ fn io_error(doing: &'static str, path: &Path, error: io::Error) -> DataDirError 
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use stepseal_receipts::digest::Digest;
 
     fn fresh() -> (tempfile::TempDir, DataDir) {
         let temp = tempfile::tempdir().unwrap();
@@ -452,8 +526,8 @@ mod tests {
     fn identity_of(keys: &Keys) -> Identity {
         Identity {
             origin: "example.org/log".to_owned(),
-            log_key: keys.log.public().id(),
-            record_key: keys.record.public().id(),
+            log_key: keys.log.public(),
+            record_key: keys.record.public(),
         }
     }
 
@@ -464,14 +538,9 @@ mod tests {
         held.keys(None, &SystemClock).unwrap();
         held.token(&SystemClock).unwrap();
         assert_eq!(mode_of(dir.root()).unwrap(), DIR_MODE);
-        for secret in dir.secrets() {
-            assert_eq!(
-                mode_of(&secret).unwrap(),
-                SECRET_MODE,
-                "{}",
-                secret.display()
-            );
-        }
+        let secrets = dir.secrets().into_iter().filter(|secret| secret.exists());
+        let modes: Vec<u32> = secrets.map(|secret| mode_of(&secret).unwrap()).collect();
+        assert_eq!(modes, [SECRET_MODE; 4]);
     }
 
     #[test]
@@ -534,11 +603,43 @@ mod tests {
         let held = dir.hold().unwrap();
         let keys = held.keys(None, &SystemClock).unwrap();
         let mut identity = identity_of(&keys);
-        identity.log_key = Digest::of(b"another key");
+        identity.log_key = SigningKey::from_seed([9; 32]).public();
         let refused = held.keys(Some(&identity), &SystemClock);
         assert!(
             matches!(refused, Err(DataDirError::KeyForeign { path, .. }) if path == dir.log_key())
         );
+    }
+
+    #[test]
+    fn a_rotation_is_finished_once_the_database_says_so_wherever_it_was_interrupted() {
+        for interrupted in [false, true] {
+            let (_temp, dir) = fresh();
+            let held = dir.hold().unwrap();
+            let mut identity = identity_of(&held.keys(None, &SystemClock).unwrap());
+            let old = identity.clone();
+            let record = held.next_key(KeyRole::Record, &SystemClock).unwrap();
+            let log = held.next_key(KeyRole::Log, &SystemClock).unwrap();
+
+            // Nothing counts yet.
+            let keys = held.keys(Some(&identity), &SystemClock).unwrap();
+            assert_eq!(identity_of(&keys), old);
+            let again = held.next_key(KeyRole::Log, &SystemClock).unwrap();
+            assert_eq!(again.public(), log.public());
+
+            identity.record_key = record.public();
+            identity.log_key = log.public();
+            if interrupted {
+                fs::rename(dir.log_key(), dir.log_key_before()).unwrap();
+            }
+            for _ in 0..2 {
+                let keys = held.keys(Some(&identity), &SystemClock).unwrap();
+                assert_eq!(identity_of(&keys), identity);
+                assert_eq!(keys.log_before.unwrap().public(), old.log_key);
+            }
+            held.forget_log_key_before().unwrap();
+            let keys = held.keys(Some(&identity), &SystemClock).unwrap();
+            assert!(keys.log_before.is_none());
+        }
     }
 
     #[test]

@@ -234,7 +234,9 @@ impl From<EngineError> for ApiError {
                 ..Self::new(Kind::Busy, detail)
             },
             EngineError::Store(store) => store.into(),
-            EngineError::Foreign { .. } | EngineError::Internal(_) => Self::internal(&detail),
+            EngineError::Foreign { .. } | EngineError::Behind { .. } | EngineError::Internal(_) => {
+                Self::internal(&detail)
+            }
         }
     }
 }

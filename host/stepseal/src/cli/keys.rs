@@ -1,18 +1,58 @@
-//! `stepseal keys trust`: the public keys a verifier must believe.
+//! `stepseal keys`: what signs for the log, and what a verifier must believe.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::record::KeyRole;
+use stepseal_receipts::trust::TrustFile;
 
-use super::{Answer, Context, files};
+use super::opened::Opened;
+use super::output::table;
+use super::runtime::block_on;
+use super::{Answer, Context, Usage, actor, files};
+use crate::clock::SystemClock;
+use crate::data_dir::Held;
+use crate::store::KeyRow;
 
 /// Keys of the host.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
+    /// Make a data directory with its keys and its empty log, without serving it: to know them before the first task.
+    #[command(
+        after_help = "Example:\n  stepseal keys init --data ./stepseal-data --origin example.org/payments"
+    )]
+    Init(Init),
+    /// Show the public keys and where in the log they count. Works with and without a running host.
+    #[command(after_help = "Example:\n  stepseal keys show")]
+    Show,
     /// Write the trust file: the public keys a verifier of this host's receipts must believe.
     #[command(after_help = "Example:\n  stepseal keys trust --out trust.json\n\n\
         Give it to verifiers by a way they trust; a trust file that comes with the receipt proves nothing.")]
     Trust(Trust),
+    /// Put a new key in the place of the one in use. The host must be stopped.
+    #[command(
+        after_help = "Example:\n  stepseal keys rotate record --actor dana\n\n\
+        The rotation is a record of the log. Both keys count until the old one is revoked: give verifiers the new trust file first, and then \
+        run `stepseal keys revoke`. Until then heads are signed by both log keys; records by the new record key alone."
+    )]
+    Rotate(Rotate),
+    /// End a key that another one has taken the place of. The host must be stopped.
+    #[command(
+        after_help = "Example:\n  stepseal keys revoke sha256:8e1d… --actor dana\n\n\
+        The revocation is a record of the log. What a record key signed before stays believed, and nothing it signs from here on. \
+        Heads that a revoked log key signed are not believed any more under the new trust file: get those receipts again."
+    )]
+    Revoke(Revoke),
+}
+
+/// What `keys init` is given.
+#[derive(Args, Debug)]
+pub(super) struct Init {
+    /// Name of the log, a host and path such as example.org/payments. Default: derived from its key
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
 }
 
 /// What `keys trust` is given.
@@ -26,14 +66,164 @@ pub(super) struct Trust {
     force: bool,
 }
 
+/// What `keys rotate` is given.
+#[derive(Args, Debug)]
+pub(super) struct Rotate {
+    /// Which key.
+    #[arg(value_enum)]
+    role: Role,
+}
+
+/// What `keys revoke` is given.
+#[derive(Args, Debug)]
+pub(super) struct Revoke {
+    /// The key's id, as `keys show` shows it.
+    id: Digest,
+}
+
+/// What a key signs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    /// Records.
+    Record,
+    /// Heads of the log.
+    Log,
+}
+
 impl Keys {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
-        let Self::Trust(command) = self;
-        let trust = context.client()?.bytes("/v1/trust")?;
-        match command.out {
-            Some(out) => files::write(&out, &trust, command.force)?,
-            None => context.output.bytes(&trust)?,
+        match self {
+            Self::Init(command) => {
+                let held = context.data.hold()?;
+                if held.dir().database().exists() {
+                    return Err(Usage(format!(
+                        "{} has a log already: stepseal keys show",
+                        held.dir().root().display()
+                    ))
+                    .into());
+                }
+                let rows = offline(&held, command.origin, async |opened| {
+                    Ok(opened.engine.keys().await?)
+                })?;
+                show(context, &rows)
+            }
+            Self::Show => {
+                let trust = TrustFile::parse(&trust(context)?)?;
+                show(context, &rows_of(trust))
+            }
+            Self::Trust(command) => {
+                let trust = trust(context)?;
+                match command.out {
+                    Some(out) => files::write(&out, &trust, command.force)?,
+                    None => context.output.bytes(&trust)?,
+                }
+                Ok(Answer::Yes)
+            }
+            Self::Rotate(command) => command.run(context),
+            Self::Revoke(command) => command.run(context),
         }
-        Ok(Answer::Yes)
     }
+}
+
+impl Rotate {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let role = match self.role {
+            Role::Record => KeyRole::Record,
+            Role::Log => KeyRole::Log,
+        };
+        let held = context.data.hold()?;
+        let rows = offline(&held, None, async |opened| {
+            let next = held.next_key(role, &SystemClock)?;
+            let key = next.public();
+            opened.engine.rotate_key(role, key, actor(context)).await?;
+            Ok(opened.engine.keys().await?)
+        })?;
+        // What the database says now puts the new key's file in the place of the old one's.
+        offline(&held, None, async |_| Ok(()))?;
+        show(context, &rows)
+    }
+}
+
+impl Revoke {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let held = context.data.hold()?;
+        let rows = offline(&held, None, async |opened| {
+            let row = opened.engine.revoke_key(&self.id, actor(context)).await?;
+            if row.role == KeyRole::Log {
+                held.forget_log_key_before()?;
+            }
+            Ok(opened.engine.keys().await?)
+        })?;
+        show(context, &rows)
+    }
+}
+
+/// Does something to a log that no host serves.
+fn offline<T>(
+    held: &Held,
+    origin: Option<String>,
+    work: impl AsyncFnOnce(&Opened) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    block_on(async {
+        let opened = Opened::open(held, origin, None).await?;
+        let done = work(&opened).await;
+        opened.close().await;
+        done
+    })
+}
+
+/// The trust file of the host, or of the data directory that no host serves.
+fn trust(context: &Context) -> anyhow::Result<Vec<u8>> {
+    let stopped =
+        context.url.is_none() && context.data.database().exists() && !context.data.is_held();
+    if !stopped {
+        return Ok(context.client()?.bytes("/v1/trust")?);
+    }
+    let held = context.data.hold()?;
+    offline(&held, None, async |opened| {
+        Ok(opened.engine.trust().await?)
+    })
+}
+
+/// The keys of a trust file.
+fn rows_of(trust: TrustFile) -> Vec<KeyRow> {
+    let log = trust.log.into_iter().map(|key| KeyRow {
+        role: KeyRole::Log,
+        key: key.key().clone(),
+        from_index: 0,
+        to_index: None,
+    });
+    let records = trust.records.into_iter().map(|key| KeyRow {
+        role: KeyRole::Record,
+        key: key.key,
+        from_index: key.from_index,
+        to_index: key.to_index,
+    });
+    log.chain(records).collect()
+}
+
+fn show(context: &Context, rows: &[KeyRow]) -> anyhow::Result<Answer> {
+    let items = rows.iter().map(|row| {
+        json!({
+            "role": row.role.as_str(),
+            "id": row.key.id(),
+            "spki": row.key.spki_base64(),
+            "from_index": row.from_index,
+            "to_index": row.to_index,
+        })
+    });
+    let value = json!({ "items": items.collect::<Vec<_>>() });
+    context.output.result(&value, || {
+        let lines = rows.iter().map(|row| {
+            [
+                row.role.to_string(),
+                row.key.id().to_string(),
+                row.from_index.to_string(),
+                row.to_index
+                    .map_or_else(|| "counts".to_owned(), |to| to.to_string()),
+            ]
+        });
+        table(["role", "id", "from", "to"], lines)
+    })?;
+    Ok(Answer::Yes)
 }

@@ -1,6 +1,7 @@
 //! `stepseal log`: the log of a host, watched from outside.
 
 mod monitor;
+mod shard;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -35,6 +36,13 @@ pub(super) enum Log {
         Exit code 1 if the log was rewound, rewritten or shows others another tree; what proves it is then in <state>.evidence.json."
     )]
     Follow(Follow),
+    /// Open a new log that continues the one of --data, whose newest database is lost. Its host must be stopped.
+    #[command(
+        after_help = "Example:\n  stepseal log open-shard --data ./restored --into ./stepseal-data-2 --origin example.org/payments-2\n\n\
+        Components, grants, policies and key-value buckets are taken over as they are in the copy. Tasks are not. The new log begins with a record \
+        that names the last head of the old one."
+    )]
+    OpenShard(shard::OpenShard),
 }
 
 /// What `log follow` is given.
@@ -57,6 +65,7 @@ pub(super) struct Follow {
 impl Log {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
         match self {
+            Self::OpenShard(command) => command.run(context),
             Self::Checkpoint => {
                 let note = checkpoint(&context.public_client()?)?;
                 context.output.bytes(note.as_bytes())?;

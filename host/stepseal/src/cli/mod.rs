@@ -12,6 +12,7 @@ mod files;
 mod keys;
 mod log;
 mod openapi;
+mod opened;
 mod output;
 mod plugin;
 mod policy;
@@ -27,9 +28,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use stepseal_receipts::record;
 
 use crate::config::{ConfigError, DATA_DEFAULT, HostAddress};
 use crate::data_dir::DataDir;
+use crate::engine::Actor;
 use client::{Client, ClientError};
 use output::{Format, Output};
 
@@ -155,6 +158,12 @@ impl Context {
         let address = HostAddress::find_public(self.url.as_deref(), &self.data)?;
         Ok(Client::new(address))
     }
+}
+
+/// Who asks, as a record will say.
+fn actor(context: &Context) -> Actor {
+    let name = context.actor.clone();
+    name.map(|name| record::Actor { name, role: None })
 }
 
 /// Runs the program with the arguments of this process.

@@ -50,14 +50,15 @@ impl Receipt {
 impl Get {
     fn run(self, context: &Context) -> anyhow::Result<Answer> {
         let client = context.client()?;
-        let mut rest = format!("/receipt?payloads={}", !self.no_payloads);
+        let payloads = !self.no_payloads;
+        let mut rest = format!("/receipt?payloads={payloads}");
         if let Some(file) = &self.last_seen {
             let note = verify::read_checkpoint(file)?;
             let checkpoint = Note::parse(&note)
                 .map_err(anyhow::Error::from)
                 .and_then(|note| Ok(Checkpoint::from_text(&note.text)?))
                 .with_context(|| format!("{} is not a checkpoint", file.display()))?;
-            rest.push_str(&format!("&seen={}", checkpoint.size));
+            rest = format!("{rest}&seen={}", checkpoint.size);
         }
         let receipt = client.bytes(&task::path(&self.task, &rest))?;
         // The id names a task the host knows, so it is a harmless file name; anything else got no receipt.

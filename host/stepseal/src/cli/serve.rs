@@ -2,25 +2,20 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use stepseal_receipts::checkpoint::default_origin;
-use stepseal_sandbox::CacheSettings;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::runtime::{self, block_on};
+use super::opened::Opened;
+use super::runtime::block_on;
 use super::{Answer, Context};
 use crate::api;
 use crate::clock::SystemClock;
 use crate::config::{LISTEN_DEFAULT, ServeSettings};
 use crate::data_dir::Held;
-use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings};
-use crate::store::Store as _;
-use crate::store::sqlite::SqliteStore;
 
 /// Environment variable that says what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "STEPSEAL_LOG";
@@ -76,21 +71,9 @@ fn start_logging() -> anyhow::Result<()> {
 async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyhow::Result<()> {
     // Asked for first, so that a signal during the start is not lost.
     let stop = stop_signal()?;
-    let clock = Arc::new(SystemClock);
     let dir = held.dir();
-    held.check_database()?;
-    let store = SqliteStore::open(&dir.database())
-        .await
-        .with_context(|| format!("the database {} cannot be used", dir.database().display()))?;
-    let store = Arc::new(store);
-    let identity = store.identity().await?;
-    let keys = held.keys(identity.as_ref(), clock.as_ref())?;
-    // A log keeps the origin it began with; the engine refuses another one.
-    let origin = settings.origin.clone();
-    let origin = origin
-        .or_else(|| identity.map(|identity| identity.origin))
-        .unwrap_or_else(|| default_origin(&keys.log.public()));
-    let token = held.token(clock.as_ref())?;
+    let opened = Opened::open(held, settings.origin.clone(), None).await?;
+    let token = held.token(&SystemClock)?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(
             "{} cannot be listened on: choose another with --listen",
@@ -98,22 +81,8 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
         )
     })?;
     let url = format!("http://{}", listener.local_addr()?);
-    let sandbox = runtime::sandbox(Some(CacheSettings {
-        dir: dir.cache(),
-        key: keys.cache,
-    }))?;
-    let runtime = sandbox.runtime().clone();
-    let engine = Engine::open(EngineSettings {
-        store: store.clone(),
-        sandbox,
-        clock,
-        components: dir.components(),
-        record_key: keys.record,
-        log_key: keys.log,
-        origin,
-        approval_ttl_ms: APPROVAL_TTL_MS,
-    })
-    .await?;
+    let runtime = opened.engine.runtime();
+    opened.engine.start();
     held.announce(&url)?;
     let text = format!(
         "stepseal {} listens on {url}\n  data   {} (the token is in {})\n  engine {}, {}\n  try    stepseal --data {} doctor",
@@ -125,9 +94,9 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
         dir.root().display(),
     );
     context.output.note(&text);
-    let served = api::serve(listener, engine.clone(), api::Token::new(&token)?, stop).await;
-    engine.shutdown().await;
-    store.close().await;
+    let token = api::Token::new(&token)?;
+    let served = api::serve(listener, opened.engine.clone(), token, stop).await;
+    opened.close().await;
     held.withdraw()?;
     served.context("the REST API stopped")
 }

@@ -42,12 +42,26 @@ pub enum EngineError {
     /// The database belongs to another log or was written with other keys.
     #[error("the database belongs to log {} with log key {} and record key {}, this host is {} with {} and {}: \
         use the keys the database was made with, or another data directory",
-        found.origin, found.log_key, found.record_key, ours.origin, ours.log_key, ours.record_key)]
+        found.origin, found.log_key.id(), found.record_key.id(), ours.origin, ours.log_key.id(), ours.record_key.id())]
     Foreign {
         /// What the database says.
         found: Box<Identity>,
         /// What this host has.
         ours: Box<Identity>,
+    },
+    /// The database is not what the log signed last.
+    #[error(
+        "the log {origin} has signed a head of {signed} records, and the database {found}: it is an older copy, such as a restored \
+        backup. To go on from it would fork the log, and whoever saw the newer head could prove that. Put the newest copy of the database \
+        back. Where that is lost, open a new log that continues this one: stepseal log open-shard --help"
+    )]
+    Behind {
+        /// Name of the log.
+        origin: String,
+        /// Records in the head.
+        signed: u64,
+        /// What the database has instead.
+        found: String,
     },
     /// Too much is going on.
     #[error("the host is busy, try again in {retry_after_s} s")]

@@ -6,6 +6,7 @@ use stepseal_receipts::checkpoint::Checkpoint;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
 use stepseal_receipts::leaf;
+use stepseal_receipts::record::KeyRole;
 use stepseal_receipts::tile::{Tile, TileKind, bundle};
 use stepseal_receipts::tree::{NodeId, ProofPlan, TreeError};
 
@@ -60,6 +61,8 @@ impl Engine {
         if rows.len() < usize::from(width) {
             return Ok(None);
         }
+        let mut keys = self.keys().await?;
+        keys.retain(|row| row.role == KeyRole::Record);
         let mut leaves = Vec::with_capacity(rows.len());
         for row in rows {
             let broken = |why: &dyn std::fmt::Display| {
@@ -69,11 +72,11 @@ impl Engine {
                 serde_json::from_str(&row.envelope).map_err(|error| broken(&error))?;
             let signature = envelope.signatures.first();
             let signature = signature.ok_or_else(|| broken(&"it is not signed"))?;
-            let key = self.0.record_key.public();
-            let leaf = leaf::leaf(&envelope.pae_digest(), &signature.sig, &key);
-            if leaf::leaf_hash(&leaf) != row.leaf_hash {
-                return Err(broken(&"its leaf has another hash than the log"));
-            }
+            let leaf = keys
+                .iter()
+                .map(|key| leaf::leaf(&envelope.pae_digest(), &signature.sig, &key.key))
+                .find(|leaf| leaf::leaf_hash(leaf) == row.leaf_hash);
+            let leaf = leaf.ok_or_else(|| broken(&"its leaf has another hash than the log"))?;
             leaves.push(leaf);
         }
         Ok(Some(bundle(leaves.iter().map(Vec::as_slice))))
@@ -150,15 +153,19 @@ impl Engine {
             size: head.size,
             root: head.root,
         };
-        let note = checkpoint
-            .sign(&self.0.log_key)
-            .map_err(|error| EngineError::Internal(error.to_string()))?;
+        let key = &self.0.log_key;
+        let note = match &self.0.log_key_before {
+            None => checkpoint.sign(key),
+            Some(before) => checkpoint.sign_with_both(key, before),
+        };
+        let note = note.map_err(|error| EngineError::Internal(error.to_string()))?;
         let row = CheckpointRow {
             head,
             note,
             signed: self.0.clock.now(),
         };
         self.0.store.put_checkpoint(&row).await?;
+        self.keep_head(&row.note).await?;
         Ok(row)
     }
 }

@@ -11,6 +11,7 @@ pub mod components;
 pub mod error;
 pub mod event;
 pub mod grants;
+pub mod keys;
 pub mod log;
 mod payload;
 pub mod plan;
@@ -20,6 +21,7 @@ pub mod receipts;
 mod runner;
 mod scheduler;
 mod schema;
+mod shard;
 mod task;
 pub mod tasks;
 mod verdict;
@@ -32,15 +34,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use stepseal_receipts::keys::SigningKey;
 use stepseal_receipts::record;
-use stepseal_sandbox::Sandbox;
+use stepseal_sandbox::{RuntimeInfo, Sandbox};
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use acts::Actor;
 pub use error::{EngineError, Fault};
 pub use runner::idempotency_key;
+pub use shard::{Carried, Previous};
 
 use crate::clock::Clock;
-use crate::store::{Identity, Store};
+use crate::store::{KeyRow, Store};
 use components::{Content, Registry};
 use policies::Rules;
 use waiters::Waiters;
@@ -62,6 +65,12 @@ pub struct EngineSettings {
     pub record_key: SigningKey,
     /// Signs checkpoints.
     pub log_key: SigningKey,
+    /// Signs them too, where it signed them before the other and is not revoked.
+    pub log_key_before: Option<SigningKey>,
+    /// Where the last checkpoint is kept that was signed, apart from the database.
+    pub head: PathBuf,
+    /// The log that this one continues, where it is a new one.
+    pub previous: Option<Previous>,
     /// Origin of the log.
     pub origin: String,
     /// How long a person has to decide, in milliseconds.
@@ -80,6 +89,8 @@ struct Inner {
     content: Content,
     record_key: SigningKey,
     log_key: SigningKey,
+    log_key_before: Option<SigningKey>,
+    head: PathBuf,
     origin: String,
     runtime: record::Runtime,
     approval_ttl_ms: u64,
@@ -104,23 +115,17 @@ struct Inner {
 }
 
 impl Engine {
-    /// Opens an engine over a database and takes up what it was doing. Refuses a database of another log, or of other keys.
+    /// Opens an engine over a database; [`start`](Self::start) makes it run tasks. Refuses a database of another log, of other keys,
+    /// or older than what the log signed last.
     pub async fn open(settings: EngineSettings) -> Result<Self, EngineError> {
-        let identity = Identity {
-            origin: settings.origin.clone(),
-            log_key: settings.log_key.public().id(),
-            record_key: settings.record_key.public().id(),
-        };
-        match settings.store.identity().await? {
-            None => settings.store.claim(&identity).await?,
-            Some(found) if found == identity => {}
-            Some(found) => {
-                return Err(EngineError::Foreign {
-                    found: Box::new(found),
-                    ours: Box::new(identity),
-                });
+        let log_key_before = match settings.log_key_before {
+            Some(key) => {
+                let counts = |row: &KeyRow| row.to_index.is_none() && row.key == key.public();
+                let keys = settings.store.keys().await?;
+                keys.iter().any(counts).then_some(key)
             }
-        }
+            None => None,
+        };
         let sandbox = settings.sandbox.runtime();
         let runtime = record::Runtime {
             host: concat!("stepseal ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -134,6 +139,8 @@ impl Engine {
             content: Content::new(settings.components),
             record_key: settings.record_key,
             log_key: settings.log_key,
+            log_key_before,
+            head: settings.head,
             origin: settings.origin,
             runtime,
             approval_ttl_ms: settings.approval_ttl_ms,
@@ -153,9 +160,25 @@ impl Engine {
             wake: Notify::new(),
             stopping: watch::Sender::new(false),
         }));
+        engine.claim(settings.previous).await?;
+        engine.check_head().await?;
         engine.rules().await?;
-        tokio::spawn(engine.clone().schedule());
         Ok(engine)
+    }
+
+    /// Takes up what it was doing, and takes tasks.
+    pub fn start(&self) {
+        tokio::spawn(self.clone().schedule());
+    }
+
+    /// The name of the log.
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// What runs the guests.
+    pub fn runtime(&self) -> &RuntimeInfo {
+        self.0.sandbox.runtime()
     }
 
     /// The turn of a bucket.

@@ -1,14 +1,12 @@
-//! Records, receipts and the trust file.
+//! Records and receipts.
 
 use std::collections::BTreeSet;
 
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
-use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::receipt::{Consistency, Entry, Receipt};
 use stepseal_receipts::record::Record;
 use stepseal_receipts::tree::ProofPlan;
-use stepseal_receipts::trust::{RecordKey, TrustFile};
 use stepseal_receipts::verify::disclosable;
 
 use super::{Engine, EngineError};
@@ -89,24 +87,6 @@ impl Engine {
         let mut blobs = self.0.store.blobs(task).await?;
         blobs.retain(|blob| spoken_of.contains(&Digest::of(blob)));
         Ok(blobs)
-    }
-
-    /// The trust file a verifier of this host's receipts needs (`application/vnd.stepseal.trust.v1+json`).
-    pub fn trust(&self) -> Result<Vec<u8>, EngineError> {
-        let log = VerifierKey::new(&self.0.origin, &self.0.log_key.public())
-            .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let trust = TrustFile {
-            origin: self.0.origin.clone(),
-            log: vec![log],
-            records: vec![RecordKey {
-                key: self.0.record_key.public(),
-                from_index: 0,
-                to_index: None,
-            }],
-            approvers: Vec::new(),
-            root: Vec::new(),
-        };
-        Ok(trust.to_json())
     }
 
     /// Whether the host can take tasks: database and disk answer.

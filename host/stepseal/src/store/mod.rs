@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::keys::PublicKey;
+use stepseal_receipts::record::KeyRole;
 use stepseal_receipts::state::TaskState;
 use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::tree::NodeId;
@@ -31,8 +33,14 @@ pub use keyvalue::{KeyPage, KeyValueChanges, Listed, Read, Versioned, Write};
 pub trait Store: Send + Sync + 'static {
     /// Which log this database belongs to, once [`Store::claim`] was called.
     async fn identity(&self) -> Result<Option<Identity>, StoreError>;
-    /// Binds an empty database to a log. Fails where it is bound already.
-    async fn claim(&self, identity: &Identity) -> Result<(), StoreError>;
+    /// Binds an empty database to a log, whose first record is `act`. Fails where it is bound already.
+    async fn claim(&self, identity: &Identity, act: NewAct) -> Result<(), StoreError>;
+    /// Every key that ever signed for the log, by role, then from where it counts.
+    async fn keys(&self) -> Result<Vec<KeyRow>, StoreError>;
+    /// Adds a key. It must count from after the record of it: where the log has grown too far, nothing is stored.
+    async fn add_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError>;
+    /// Ends a key. It must count up to the record of it or further: where the log has grown too far, nothing is stored.
+    async fn end_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError>;
     /// Whether the database answers and can be written to.
     async fn probe(&self) -> Result<(), StoreError>;
 
@@ -129,6 +137,14 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&str>,
         limit: u32,
     ) -> Result<KeyPage, StoreError>;
+    /// Buckets that were written to, by name.
+    async fn buckets(&self) -> Result<Vec<String>, StoreError>;
+    /// Puts keys into a bucket that no step has read yet.
+    async fn fill_bucket(
+        &self,
+        bucket: &str,
+        entries: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StoreError>;
 }
 
 /// Which log a database belongs to. A host with other keys must not write to it.
@@ -136,10 +152,23 @@ pub trait Store: Send + Sync + 'static {
 pub struct Identity {
     /// Origin of the log.
     pub origin: String,
-    /// Id of the key that signs checkpoints.
-    pub log_key: Digest,
-    /// Id of the key that signs records.
-    pub record_key: Digest,
+    /// The key that signs checkpoints now.
+    pub log_key: PublicKey,
+    /// The key that signs records now.
+    pub record_key: PublicKey,
+}
+
+/// A key that signs or signed for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// What it signs.
+    pub role: KeyRole,
+    /// The key.
+    pub key: PublicKey,
+    /// First index of the log at which it counts.
+    pub from_index: u64,
+    /// Last index at which it counts; open-ended where absent.
+    pub to_index: Option<u64>,
 }
 
 /// What a component exports.

@@ -14,6 +14,6 @@ use crate::api::wire::record::TRUST;
 #[utoipa::path(get, path = "/v1/trust", tag = "host", operation_id = "trust",
     responses((status = 200, description = "The trust file", body = Object, content_type = "application/vnd.stepseal.trust.v1+json")))]
 pub(super) async fn trust_file(State(api): State<Api>) -> Result<impl IntoResponse, ApiError> {
-    let file = api.engine().trust()?;
+    let file = api.engine().trust().await?;
     Ok(([(CONTENT_TYPE, TRUST)], file))
 }

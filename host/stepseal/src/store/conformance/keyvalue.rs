@@ -290,3 +290,22 @@ pub(crate) async fn keys_come_in_pages_in_the_order_of_their_bytes(fixture: &imp
         KeyPage::default()
     );
 }
+
+pub(crate) async fn a_bucket_that_is_filled_reads_like_one_that_was_written(
+    fixture: &impl Fixture,
+) {
+    let store = fixture.open().await;
+    assert!(store.buckets().await.unwrap().is_empty());
+    let entries = |range: std::ops::Range<u8>| {
+        let entries = range.map(|n| (format!("k{n}"), vec![n]));
+        entries.collect::<Vec<_>>()
+    };
+    store.fill_bucket("b", entries(0..3)).await.unwrap();
+    store.fill_bucket("a", entries(0..1)).await.unwrap();
+    store.fill_bucket("b", entries(3..5)).await.unwrap();
+    assert_eq!(store.buckets().await.unwrap(), ["a", "b"]);
+    let page = store.bucket_keys("b", None, 9).await.unwrap();
+    assert_eq!(page.keys, ["k0", "k1", "k2", "k3", "k4"]);
+    let last = store.bucket_get("b", "k4").await.unwrap().unwrap();
+    assert_eq!((last.value, last.version), (vec![4], page.bucket_version));
+}

@@ -36,6 +36,7 @@ macro_rules! suite {
     ($fixture:ty) => {
         $crate::store::conformance::suite! { @cases $fixture,
             operator::a_database_is_claimed_once,
+            operator::a_key_takes_the_place_of_another_where_the_log_says_so,
             operator::a_healthy_database_passes_the_probe,
             operator::a_component_is_added_once,
             operator::a_name_and_version_belong_to_one_component,
@@ -79,6 +80,7 @@ macro_rules! suite {
             keyvalue::increments_are_never_lost,
             keyvalue::a_list_that_was_read_must_still_hold,
             keyvalue::keys_come_in_pages_in_the_order_of_their_bytes,
+            keyvalue::a_bucket_that_is_filled_reads_like_one_that_was_written,
         }
     };
     (@cases $fixture:ty, $($module:ident::$case:ident,)+) => {

@@ -1,31 +1,91 @@
 //! Identity, components, grants and policies.
 
+use stepseal_receipts::keys::{PublicKey, SigningKey};
+use stepseal_receipts::record::KeyRole;
+
 use super::{Fixture, act, at, digest};
 use crate::store::{
-    AddComponent, ComponentKind, ComponentRow, GrantRow, Identity, PolicyRow, StoreError,
+    AddComponent, ComponentKind, ComponentRow, GrantRow, Identity, KeyRow, PolicyRow, StoreError,
 };
+
+fn key(n: u8) -> PublicKey {
+    SigningKey::from_seed([n; 32]).public()
+}
+
+fn identity() -> Identity {
+    Identity {
+        origin: "stepseal.local/0".into(),
+        log_key: key(1),
+        record_key: key(2),
+    }
+}
 
 pub(crate) async fn a_database_is_claimed_once(fixture: &impl Fixture) {
     let store = fixture.open().await;
     assert_eq!(store.identity().await.unwrap(), None);
-    let first = Identity {
-        origin: "stepseal.local/0".into(),
-        log_key: digest("log"),
-        record_key: digest("record"),
-    };
-    store.claim(&first).await.unwrap();
+    let first = identity();
+    store.claim(&first, act("opened")).await.unwrap();
     let second = Identity {
         origin: "stepseal.local/1".into(),
         ..first.clone()
     };
     for again in [&second, &first] {
-        let claimed = store.claim(again).await;
+        let claimed = store.claim(again, act("again")).await;
         assert!(
             matches!(claimed, Err(StoreError::Refused { .. })),
             "{claimed:?}"
         );
     }
     assert_eq!(store.identity().await.unwrap(), Some(first));
+    assert_eq!(store.log_head().await.unwrap().size, 1);
+}
+
+pub(crate) async fn a_key_takes_the_place_of_another_where_the_log_says_so(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    store.claim(&identity(), act("opened")).await.unwrap();
+    let new = |from_index| KeyRow {
+        role: KeyRole::Record,
+        key: key(3),
+        from_index,
+        to_index: None,
+    };
+    let old = |to_index| KeyRow {
+        key: key(2),
+        to_index,
+        ..new(0)
+    };
+    // The record of it would come to stand at 1, and not before.
+    let early = store.add_key(&new(1), act("early")).await;
+    assert!(
+        matches!(early, Err(StoreError::Refused { .. })),
+        "{early:?}"
+    );
+    store.add_key(&new(2), act("rotated")).await.unwrap();
+    store.add_key(&new(9), act("twice")).await.unwrap_err();
+    let early = store.end_key(&old(Some(1)), act("early")).await;
+    assert!(
+        matches!(early, Err(StoreError::Refused { .. })),
+        "{early:?}"
+    );
+    store.end_key(&old(Some(2)), act("revoked")).await.unwrap();
+    let twice = store.end_key(&old(Some(3)), act("twice")).await;
+    assert!(
+        matches!(twice, Err(StoreError::Refused { .. })),
+        "{twice:?}"
+    );
+    assert_eq!(store.log_head().await.unwrap().size, 3);
+    let rotated = Identity {
+        record_key: key(3),
+        ..identity()
+    };
+    assert_eq!(store.identity().await.unwrap(), Some(rotated));
+    let log = KeyRow {
+        role: KeyRole::Log,
+        key: key(1),
+        ..new(0)
+    };
+    let keys = store.keys().await.unwrap();
+    assert_eq!(keys, [log, old(Some(2)), new(2)]);
 }
 
 pub(crate) async fn a_healthy_database_passes_the_probe(fixture: &impl Fixture) {

@@ -5,6 +5,7 @@ use crate::store::{KeyPage, Versioned};
 use sqlx::SqlitePool;
 
 use super::row;
+use super::writer::Writer;
 use crate::store::StoreError;
 
 pub(super) const KEYS: &str = "SELECT entry_key FROM bucket_entries WHERE bucket = $1 AND entry_key > $2 \
@@ -58,4 +59,49 @@ pub(super) async fn keys(
         keys,
         bucket_version: row::unsigned("the version of a bucket", version.unwrap_or(0))?,
     })
+}
+
+pub(super) async fn buckets(readers: &SqlitePool) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT name FROM buckets ORDER BY name")
+        .fetch_all(readers)
+        .await?)
+}
+
+pub(super) async fn fill(
+    writer: &Writer,
+    bucket: String,
+    entries: Vec<(String, Vec<u8>)>,
+) -> Result<(), StoreError> {
+    writer
+        .transact(move |connection| {
+            Box::pin(async move {
+                let version: i64 = sqlx::query_scalar(
+                    "UPDATE log_head SET write_version = write_version + 1 WHERE id = 1 RETURNING write_version",
+                )
+                .fetch_one(&mut *connection)
+                .await?;
+                sqlx::query(
+                    "INSERT INTO buckets (name, version) VALUES ($1, $2) \
+                     ON CONFLICT (name) DO UPDATE SET version = excluded.version",
+                )
+                .bind(bucket.clone())
+                .bind(version)
+                .execute(&mut *connection)
+                .await?;
+                for (key, value) in entries {
+                    sqlx::query(
+                        "INSERT INTO bucket_entries (bucket, entry_key, value, version) VALUES ($1, $2, $3, $4) \
+                         ON CONFLICT (bucket, entry_key) DO UPDATE SET value = excluded.value, version = excluded.version",
+                    )
+                    .bind(bucket.clone())
+                    .bind(key)
+                    .bind(value)
+                    .bind(version)
+                    .execute(&mut *connection)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
 }

@@ -1,4 +1,4 @@
-//! The log: whose it is, its records, its tree and the heads that were signed.
+//! The log: its records, its tree and the heads that were signed.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,7 @@ use stepseal_receipts::tree::{Frontier, NodeId};
 
 use super::row;
 use super::writer::Writer;
-use crate::store::{
-    CheckpointRow, Identity, LogHead, LogRow, NewAct, NewRecord, RecordRow, StoreError,
-};
+use crate::store::{CheckpointRow, LogHead, LogRow, NewAct, NewRecord, RecordRow, StoreError};
 
 /// Nodes asked for in one statement. A proof needs at most 64.
 const NODES_MAX: usize = 256;
@@ -20,49 +18,6 @@ pub(super) const RECORDS: &str =
     "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE task = $1 ORDER BY seq";
 pub(super) const RECORDS_FROM: &str = "SELECT leaf_index, envelope, leaf_hash FROM records WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
 pub(super) const HEAD: &str = "SELECT size, frontier, write_version FROM log_head WHERE id = 1";
-
-pub(super) async fn identity(readers: &SqlitePool) -> Result<Option<Identity>, StoreError> {
-    let found: Option<(String, Vec<u8>, Vec<u8>)> =
-        sqlx::query_as("SELECT origin, log_key, record_key FROM identity WHERE id = 1")
-            .fetch_optional(readers)
-            .await?;
-    found
-        .map(|(origin, log_key, record_key)| {
-            Ok(Identity {
-                origin,
-                log_key: row::digest("the key of its log", &log_key)?,
-                record_key: row::digest("the key of its records", &record_key)?,
-            })
-        })
-        .transpose()
-}
-
-pub(super) async fn claim(writer: &Writer, identity: Identity) -> Result<(), StoreError> {
-    let claimed = writer
-        .write(move |connection| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "INSERT INTO identity (id, origin, log_key, record_key) VALUES (1, $1, $2, $3) \
-                     ON CONFLICT DO NOTHING",
-                )
-                .bind(identity.origin)
-                .bind(row::bytes(&identity.log_key))
-                .bind(row::bytes(&identity.record_key))
-                .execute(connection)
-                .await?;
-                Ok(done.rows_affected() == 1)
-            })
-        })
-        .await?;
-    if claimed {
-        Ok(())
-    } else {
-        Err(StoreError::Refused {
-            what: "the name of the log",
-            why: "the database belongs to a log already".to_owned(),
-        })
-    }
-}
 
 pub(super) async fn probe(readers: &SqlitePool, writer: &Writer) -> Result<(), StoreError> {
     sqlx::query_scalar::<_, i64>("SELECT size FROM log_head WHERE id = 1")

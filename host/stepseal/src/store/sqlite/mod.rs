@@ -10,6 +10,7 @@ mod approvals;
 mod batch;
 mod components;
 mod grants;
+mod keys;
 mod keyvalue;
 mod log;
 mod open;
@@ -35,8 +36,8 @@ use stepseal_receipts::tree::NodeId;
 use self::writer::Writer;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, CheckpointRow, CommitError, ComponentKind,
-    ComponentRow, EventRow, GrantRow, Identity, LogHead, LogRow, NewAct, NewTask, PolicyRow,
-    RecordRow, Store, StoreError, TaskQuery, TaskRow, Transition,
+    ComponentRow, EventRow, GrantRow, Identity, KeyRow, LogHead, LogRow, NewAct, NewTask,
+    PolicyRow, RecordRow, Store, StoreError, TaskQuery, TaskRow, Transition,
 };
 
 /// A database in one file.
@@ -76,11 +77,23 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn identity(&self) -> Result<Option<Identity>, StoreError> {
-        log::identity(&self.readers).await
+        keys::identity(&self.readers).await
     }
 
-    async fn claim(&self, identity: &Identity) -> Result<(), StoreError> {
-        log::claim(&self.writer, identity.clone()).await
+    async fn claim(&self, identity: &Identity, act: NewAct) -> Result<(), StoreError> {
+        keys::claim(&self.writer, identity.clone(), act).await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        keys::all(&self.readers).await
+    }
+
+    async fn add_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError> {
+        keys::add(&self.writer, key.clone(), act).await
+    }
+
+    async fn end_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError> {
+        keys::end(&self.writer, key.clone(), act).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -241,5 +254,17 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<KeyPage, StoreError> {
         keyvalue::keys(&self.readers, bucket, after, limit).await
+    }
+
+    async fn buckets(&self) -> Result<Vec<String>, StoreError> {
+        keyvalue::buckets(&self.readers).await
+    }
+
+    async fn fill_bucket(
+        &self,
+        bucket: &str,
+        entries: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        keyvalue::fill(&self.writer, bucket.to_owned(), entries).await
     }
 }

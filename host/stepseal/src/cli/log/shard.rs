@@ -1,0 +1,88 @@
+//! `stepseal log open-shard`: a new log that continues one whose newest database is lost.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::opened::{Opened, database};
+use super::super::output::one_line;
+use super::super::runtime::block_on;
+use super::super::{Answer, Context, Usage, actor};
+use crate::data_dir::DataDir;
+use crate::engine::Previous;
+
+/// What `log open-shard` is given. The log that is continued is that of `--data`.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct OpenShard {
+    /// The data directory of the new log; it is made.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// Name of the new log, a host and path such as example.org/payments-2. Default: derived from its key
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+}
+
+impl OpenShard {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let old = &context.data;
+        if !old.database().exists() {
+            return Err(Usage(format!(
+                "{} holds no log to continue: name its data directory with --data",
+                old.root().display()
+            ))
+            .into());
+        }
+        let new = DataDir::new(&self.into);
+        if new.root().exists() {
+            let root = new.root().display();
+            return Err(Usage(format!("{root} is there already: choose another --into")).into());
+        }
+        // Nobody serves the old one meanwhile.
+        let _old = old.hold()?;
+        let progress = context
+            .output
+            .progress("opening a log that continues the other");
+        let done = block_on(async {
+            let from = database(old).await?;
+            let previous = Previous::of(&from, &old.head()).await?;
+            let continued = previous.head.clone();
+            let held = new.hold()?;
+            let opened = Opened::open(&held, self.origin, Some(previous)).await?;
+            let carried = opened
+                .engine
+                .carry_over(&from, &old.components(), actor(context))
+                .await;
+            let name = opened.engine.origin().to_owned();
+            opened.close().await;
+            from.close().await;
+            Ok((continued, name, carried?))
+        });
+        progress.finish_and_clear();
+        let (head, origin, carried) = done?;
+        let value = json!({
+            "origin": origin,
+            "previous": {"origin": head.origin, "size": head.size, "root": head.root},
+            "components": carried.components,
+            "grants": carried.grants,
+            "policies": carried.policies,
+            "buckets": carried.buckets,
+        });
+        context.output.result(&value, || {
+            format!(
+                "the log {} continues {} from its {} records on\n  carried over: {} components, {} grants, {} policies, {} buckets\n  \
+                 not carried over: tasks. What they did after the copy was made is not known here\n  \
+                 next: stepseal serve --data {}",
+                one_line(&origin),
+                one_line(&head.origin),
+                head.size,
+                carried.components,
+                carried.grants,
+                carried.policies,
+                carried.buckets,
+                new.root().display()
+            )
+        })?;
+        Ok(Answer::Yes)
+    }
+}

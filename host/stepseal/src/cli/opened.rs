@@ -1,0 +1,71 @@
+//! A data directory opened for work: its database and its engine, which runs no task until it is told to.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use stepseal_receipts::checkpoint::default_origin;
+use stepseal_sandbox::CacheSettings;
+
+use super::runtime;
+use crate::clock::SystemClock;
+use crate::data_dir::{DataDir, Held};
+use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings, Previous};
+use crate::store::Store as _;
+use crate::store::sqlite::SqliteStore;
+
+/// What is open.
+pub(super) struct Opened {
+    pub(super) engine: Engine,
+    pub(super) store: Arc<SqliteStore>,
+}
+
+impl Opened {
+    /// Opens what is there, or makes it: keys, database and log, which may continue another one. `origin` names a new log; a
+    /// log keeps the one it began with.
+    pub(super) async fn open(
+        held: &Held,
+        origin: Option<String>,
+        previous: Option<Previous>,
+    ) -> anyhow::Result<Self> {
+        held.check_database()?;
+        let dir = held.dir();
+        let store = Arc::new(database(dir).await?);
+        let identity = store.identity().await?;
+        let keys = held.keys(identity.as_ref(), &SystemClock)?;
+        let origin = origin
+            .or_else(|| identity.map(|identity| identity.origin))
+            .unwrap_or_else(|| default_origin(&keys.log.public()));
+        let sandbox = runtime::sandbox(Some(CacheSettings {
+            dir: dir.cache(),
+            key: keys.cache,
+        }))?;
+        let engine = Engine::open(EngineSettings {
+            store: store.clone(),
+            sandbox,
+            clock: Arc::new(SystemClock),
+            components: dir.components(),
+            record_key: keys.record,
+            log_key: keys.log,
+            log_key_before: keys.log_before,
+            head: dir.head(),
+            previous,
+            origin,
+            approval_ttl_ms: APPROVAL_TTL_MS,
+        })
+        .await?;
+        Ok(Self { engine, store })
+    }
+
+    /// Finishes what runs, and closes the database.
+    pub(super) async fn close(self) {
+        self.engine.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+/// The database of a data directory, brought up to date.
+pub(super) async fn database(dir: &DataDir) -> anyhow::Result<SqliteStore> {
+    SqliteStore::open(&dir.database())
+        .await
+        .with_context(|| format!("the database {} cannot be used", dir.database().display()))
+}
