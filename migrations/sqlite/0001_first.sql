@@ -59,6 +59,7 @@ CREATE TABLE policies (
 CREATE INDEX policies_in_force ON policies (bound_ms, id) WHERE ended_ms IS NULL;
 
 -- `events`, `records` and `head` repeat what the tables below hold, so that a commit reads one row of the task.
+-- After `erased_ms` the row is all that is left of the task beside its records.
 -- `pokes` counts what others than the task's runner changed of it. `due_ms` says when to look at it: 0 where there are
 -- pokes that no commit has seen, else `wake_at_ms`, and nothing once it is finished.
 CREATE TABLE tasks (
@@ -79,6 +80,7 @@ CREATE TABLE tasks (
   events         INTEGER NOT NULL,
   records        INTEGER NOT NULL,
   head           BLOB CHECK (length(head) = 32),
+  erased_ms      INTEGER,
   CHECK ((idempotency_key IS NULL) = (idempotency_digest IS NULL))
 ) STRICT, WITHOUT ROWID;
 -- One index for each mixture of filters: a rare state of a busy agent must not read all of the agent's tasks.

@@ -12,6 +12,7 @@ mod components;
 mod concurrency;
 mod contract;
 mod data_dir;
+mod erasure;
 mod host;
 mod hostile;
 mod keys;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::data_dir::{DataDir, DataDirError};
 
@@ -21,6 +22,8 @@ pub struct ServeSettings {
     pub data: DataDir,
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
+    /// How long payloads of finished tasks are kept; for ever where absent.
+    pub keep_payloads: Option<Duration>,
 }
 
 /// A host as a client reaches it.
@@ -193,6 +196,7 @@ mod tests {
             allow_remote,
             data: DataDir::new("nowhere"),
             origin: None,
+            keep_payloads: None,
         };
         assert!(settings("127.0.0.1:0", false).check().is_ok());
         assert!(settings("[::1]:0", false).check().is_ok());

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Forbidden,
     /// No such thing.
     NotFound,
+    /// It was there, and is erased.
+    Erased,
     /// The place is there, but not for this method.
     MethodNotAllowed,
     /// The body came too slowly.
@@ -71,6 +73,7 @@ impl Kind {
             ),
             Self::Forbidden => ("forbidden", S::FORBIDDEN, "This is not allowed"),
             Self::NotFound => ("not-found", S::NOT_FOUND, "There is no such thing"),
+            Self::Erased => ("erased", S::GONE, "It was erased"),
             Self::MethodNotAllowed => (
                 "method-not-allowed",
                 S::METHOD_NOT_ALLOWED,
@@ -224,6 +227,7 @@ impl From<EngineError> for ApiError {
         let detail = error.to_string();
         match error {
             EngineError::NotFound { .. } => Self::new(Kind::NotFound, detail),
+            EngineError::Erased(_) => Self::new(Kind::Erased, detail),
             EngineError::Invalid(faults) => Self::new(Kind::Invalid, detail)
                 .with_faults(faults.into_iter().map(Fault::from).collect()),
             EngineError::Component(load) => load.into(),

@@ -40,6 +40,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::list::list_tasks, tasks::submit::submit_task))
         .routes(routes!(tasks::show::show_task))
         .routes(routes!(tasks::cancel::cancel_task))
+        .routes(routes!(tasks::erase::erase_payloads))
         .routes(routes!(tasks::events::task_events))
         .routes(routes!(tasks::records::task_records))
         .routes(routes!(tasks::receipt::task_receipt))

@@ -8,7 +8,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::KeyRole;
 use stepseal_receipts::trust::TrustFile;
 
-use super::opened::Opened;
+use super::opened::{OpenOptions, Opened};
 use super::output::table;
 use super::runtime::block_on;
 use super::{Answer, Context, Usage, actor, files};
@@ -165,7 +165,11 @@ fn offline<T>(
     work: impl AsyncFnOnce(&Opened) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
-        let opened = Opened::open(held, origin, None).await?;
+        let options = OpenOptions {
+            origin,
+            ..OpenOptions::default()
+        };
+        let opened = Opened::open(held, options).await?;
         let done = work(&opened).await;
         opened.close().await;
         done

@@ -1,6 +1,7 @@
 //! A data directory opened for work: its database and its engine, which runs no task until it is told to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use stepseal_receipts::checkpoint::default_origin;
@@ -19,20 +20,27 @@ pub(super) struct Opened {
     pub(super) store: Arc<SqliteStore>,
 }
 
+/// How to open it, beyond what the directory itself says.
+#[derive(Default)]
+pub(super) struct OpenOptions {
+    /// Names a new log; a log keeps the name it began with.
+    pub(super) origin: Option<String>,
+    /// The log that a new one continues.
+    pub(super) previous: Option<Previous>,
+    /// How long payloads of finished tasks are kept; for ever where absent.
+    pub(super) keep_payloads: Option<Duration>,
+}
+
 impl Opened {
-    /// Opens what is there, or makes it: keys, database and log, which may continue another one. `origin` names a new log; a
-    /// log keeps the one it began with.
-    pub(super) async fn open(
-        held: &Held,
-        origin: Option<String>,
-        previous: Option<Previous>,
-    ) -> anyhow::Result<Self> {
+    /// Opens what is there, or makes it: keys, database and log.
+    pub(super) async fn open(held: &Held, options: OpenOptions) -> anyhow::Result<Self> {
         held.check_database()?;
         let dir = held.dir();
         let store = Arc::new(database(dir).await?);
         let identity = store.identity().await?;
         let keys = held.keys(identity.as_ref(), &SystemClock)?;
-        let origin = origin
+        let origin = options
+            .origin
             .or_else(|| identity.map(|identity| identity.origin))
             .unwrap_or_else(|| default_origin(&keys.log.public()));
         let sandbox = runtime::sandbox(Some(CacheSettings {
@@ -48,9 +56,10 @@ impl Opened {
             log_key: keys.log,
             log_key_before: keys.log_before,
             head: dir.head(),
-            previous,
+            previous: options.previous,
             origin,
             approval_ttl_ms: APPROVAL_TTL_MS,
+            keep_payloads: options.keep_payloads,
         })
         .await?;
         Ok(Self { engine, store })

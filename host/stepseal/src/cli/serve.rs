@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::opened::Opened;
+use super::opened::{OpenOptions, Opened};
 use super::runtime::block_on;
 use super::{Answer, Context};
 use crate::api;
@@ -36,6 +37,9 @@ pub(super) struct Serve {
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// Erase the payloads of tasks that are over this many days after they were accepted. Default: never
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=36_500))]
+    keep_payloads: Option<u64>,
 }
 
 impl Serve {
@@ -45,6 +49,9 @@ impl Serve {
             allow_remote: self.allow_remote,
             data: context.data.clone(),
             origin: self.origin,
+            keep_payloads: self
+                .keep_payloads
+                .map(|days| Duration::from_hours(24 * days)),
         };
         settings.check()?;
         start_logging()?;
@@ -72,7 +79,12 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
     // Asked for first, so that a signal during the start is not lost.
     let stop = stop_signal()?;
     let dir = held.dir();
-    let opened = Opened::open(held, settings.origin.clone(), None).await?;
+    let options = OpenOptions {
+        origin: settings.origin.clone(),
+        keep_payloads: settings.keep_payloads,
+        ..OpenOptions::default()
+    };
+    let opened = Opened::open(held, options).await?;
     let token = held.token(&SystemClock)?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(

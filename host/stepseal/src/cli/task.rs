@@ -36,6 +36,12 @@ pub(super) enum Task {
     /// Take a task back. An effect that has begun is not undone.
     #[command(after_help = "Example:\n  stepseal task cancel 0197f3c2-5a7e-7cc1-b3a0-4f6f0c1c2d3e")]
     Cancel(Show),
+    /// Erase all that is kept of a finished task but its records: plan, inputs, outputs, events, approvals, agent and labels.
+    #[command(
+        after_help = "Example:\n  stepseal task erase 0197f3c2-5a7e-7cc1-b3a0-4f6f0c1c2d3e --basis 'GDPR Art. 17, request 4711' --actor dana\n\n\
+        The act and its basis are in the log. The task's receipt proves as much as before, and shows no payload."
+    )]
+    Erase(Erase),
 }
 
 /// What `task submit` is given.
@@ -62,6 +68,16 @@ pub(super) struct Submit {
 pub(super) struct Show {
     /// The task's id.
     id: String,
+}
+
+/// What `task erase` is given.
+#[derive(Args, Debug)]
+pub(super) struct Erase {
+    /// The task's id.
+    id: String,
+    /// Why it must be erased: a law, a contract, a request. It is never erased itself, so name nobody.
+    #[arg(long, value_name = "TEXT")]
+    basis: String,
 }
 
 /// What `task list` is given.
@@ -96,6 +112,19 @@ impl Task {
                 let client = context.client()?;
                 let task = client.post(&path(&command.id, "/cancel"), &serde_json::json!({}))?;
                 show(context, &client, &task)?;
+                Ok(Answer::Yes)
+            }
+            Self::Erase(command) => {
+                let place = path(&command.id, "/payloads");
+                let place = query(&place, &[("basis", Some(command.basis))]);
+                context.client()?.delete(&place)?;
+                let value = serde_json::json!({ "id": command.id, "erased": true });
+                context.output.result(&value, || {
+                    format!(
+                        "erased: nothing is kept of task {} but its records",
+                        one_line(&command.id)
+                    )
+                })?;
                 Ok(Answer::Yes)
             }
         }

@@ -22,6 +22,9 @@ pub enum EngineError {
         /// What was asked for.
         id: String,
     },
+    /// It was there, and is erased.
+    #[error("task {0} was erased; its receipt still proves that it ran")]
+    Erased(String),
     /// What was sent is not right; every fault is listed.
     #[error("the request has {} fault(s)", .0.len())]
     Invalid(Vec<Fault>),

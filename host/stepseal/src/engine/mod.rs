@@ -8,6 +8,7 @@ mod acts;
 pub mod approvals;
 mod buckets;
 pub mod components;
+mod erasure;
 pub mod error;
 pub mod event;
 pub mod grants;
@@ -31,6 +32,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use stepseal_receipts::keys::SigningKey;
 use stepseal_receipts::record;
@@ -75,6 +77,8 @@ pub struct EngineSettings {
     pub origin: String,
     /// How long a person has to decide, in milliseconds.
     pub approval_ttl_ms: u64,
+    /// How long payloads of finished tasks are kept; for ever where absent.
+    pub keep_payloads: Option<Duration>,
 }
 
 /// The engine behind API and CLI. Cheap to clone.
@@ -94,6 +98,7 @@ struct Inner {
     origin: String,
     runtime: record::Runtime,
     approval_ttl_ms: u64,
+    keep_payloads: Option<Duration>,
     registry: Registry,
     rules: RwLock<Arc<Rules>>,
     /// The database may hold other rules than `rules`.
@@ -144,6 +149,7 @@ impl Engine {
             origin: settings.origin,
             runtime,
             approval_ttl_ms: settings.approval_ttl_ms,
+            keep_payloads: settings.keep_payloads,
             registry: Registry::new(),
             rules: RwLock::new(Arc::new(Rules::new(
                 std::collections::BTreeMap::new(),
@@ -169,6 +175,9 @@ impl Engine {
     /// Takes up what it was doing, and takes tasks.
     pub fn start(&self) {
         tokio::spawn(self.clone().schedule());
+        if let Some(keep) = self.0.keep_payloads {
+            tokio::spawn(self.clone().erase_old(keep));
+        }
     }
 
     /// The name of the log.

@@ -274,6 +274,9 @@ impl Engine {
             what: "task",
             id: id.to_owned(),
         })?;
+        if row.erased.is_some() {
+            return Err(EngineError::Erased(id.to_owned()));
+        }
         let corrupt = |why: String| EngineError::Internal(format!("task {id}: {why}"));
         let plan = self.stored_payload(id, row.task.plan).await?;
         let input = self.stored_payload(id, row.task.input).await?;

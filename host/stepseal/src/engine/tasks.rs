@@ -203,6 +203,7 @@ impl Engine {
             updated: now,
             wake_at: transition.wake_at,
             cancel: false,
+            erased: None,
             pokes: 0,
             events: task.events,
             records: task.records,

@@ -112,6 +112,7 @@ mod tests {
                 updated: time,
                 wake_at: None,
                 cancel: false,
+                erased: None,
                 pokes: 0,
                 events: 3,
                 records: 2,

@@ -100,6 +100,17 @@ pub trait Store: Send + Sync + 'static {
     /// The earliest `wake_at` after `now` of an unfinished task.
     async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
+    /// Deletes everything of a finished task but its row and its records, and puts `act` into the log; false, and nothing is
+    /// done, where the task is not finished, unknown or erased already. When this has returned, no file holds the bytes.
+    async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError>;
+    /// Finished tasks that are not erased with an id after `after`, accepted before `before`, in the order of their ids.
+    async fn erasable(
+        &self,
+        after: &str,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError>;
+
     /// The approval with this id.
     async fn approval(&self, id: &str) -> Result<Option<ApprovalRow>, StoreError>;
     /// Approvals, newest first.
@@ -305,6 +316,8 @@ pub struct TaskRow {
     pub records: u64,
     /// Leaf hash of its newest record.
     pub head: Option<Digest>,
+    /// When everything else of it was erased.
+    pub erased: Option<Timestamp>,
 }
 
 /// Which tasks to list.

@@ -1,6 +1,7 @@
 //! Tasks.
 
 pub(super) mod cancel;
+pub(super) mod erase;
 pub(super) mod events;
 pub(super) mod list;
 pub(super) mod receipt;

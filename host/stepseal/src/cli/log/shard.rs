@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::super::opened::{Opened, database};
+use super::super::opened::{OpenOptions, Opened, database};
 use super::super::output::one_line;
 use super::super::runtime::block_on;
 use super::super::{Answer, Context, Usage, actor};
@@ -48,7 +48,12 @@ impl OpenShard {
             let previous = Previous::of(&from, &old.head()).await?;
             let continued = previous.head.clone();
             let held = new.hold()?;
-            let opened = Opened::open(&held, self.origin, Some(previous)).await?;
+            let options = OpenOptions {
+                origin: self.origin,
+                previous: Some(previous),
+                ..OpenOptions::default()
+            };
+            let opened = Opened::open(&held, options).await?;
             let carried = opened
                 .engine
                 .carry_over(&from, &old.components(), actor(context))

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use stepseal_receipts::state::TaskState;
 
 use super::{
-    Fixture, accept, assert_refused, assert_stale, at, blob, digest, event, record, task,
+    Fixture, accept, act, assert_refused, assert_stale, at, blob, digest, event, record, task,
     transition,
 };
 use crate::store::{Accept, EventRow, NewTask, Store, TaskQuery, TaskRow, Transition};
@@ -31,6 +31,7 @@ pub(crate) async fn a_task_is_stored_with_everything_that_came_with_it(fixture: 
         updated: at(2_000),
         wake_at: Some(at(9_000)),
         cancel: false,
+        erased: None,
         pokes: 0,
         events: 2,
         records: 2,
@@ -401,4 +402,53 @@ pub(crate) async fn a_blob_may_belong_to_two_tasks(fixture: &impl Fixture) {
     }
     let none: [Vec<u8>; 0] = [];
     assert_eq!(store.blobs("v").await.unwrap(), none);
+}
+
+pub(crate) async fn what_is_erased_leaves_the_row_and_the_records(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let full = |id: &str, state| Transition {
+        events: vec![event("a")],
+        records: vec![record(id, 0)],
+        blobs: vec![blob(b"salt and plan")],
+        state,
+        ..transition(id, 0)
+    };
+    for (id, state) in [
+        ("over", TaskState::Failed),
+        ("other", TaskState::Succeeded),
+        ("runs", TaskState::Running),
+    ] {
+        let new = NewTask {
+            agent: Some("bot".into()),
+            labels: r#"{"env":"prod"}"#.into(),
+            idempotency: Some((id.into(), digest("request"))),
+            ..task(id)
+        };
+        store.accept(&new, full(id, state)).await.unwrap();
+    }
+    let erasable = async || store.erasable("", at(1_001), 9).await.unwrap();
+    assert_eq!(erasable().await, ["other", "over"]);
+    assert_eq!(
+        store.erasable("other", at(1_001), 9).await.unwrap(),
+        ["over"]
+    );
+    assert!(store.erasable("", at(1_000), 9).await.unwrap().is_empty());
+
+    assert!(!store.erase("runs", at(7), act("runs")).await.unwrap());
+    assert!(!store.erase("none", at(7), act("none")).await.unwrap());
+    assert!(store.erase("over", at(7), act("erased")).await.unwrap());
+    assert!(!store.erase("over", at(8), act("twice")).await.unwrap());
+    assert_eq!(erasable().await, ["other"]);
+
+    let row = store.task("over").await.unwrap().unwrap();
+    assert_eq!((row.erased, row.state), (Some(at(7)), TaskState::Failed));
+    assert_eq!((row.task.agent, row.task.labels.as_str()), (None, "{}"));
+    let (task, request) = store.task_with_key("over").await.unwrap().unwrap();
+    assert!(task == "over" && request != digest("request"));
+    assert!(store.blobs("over").await.unwrap().is_empty());
+    assert!(store.events("over", 0, 9).await.unwrap().is_empty());
+    assert_eq!(store.records("over").await.unwrap().len(), 1);
+    assert_eq!(store.blobs("other").await.unwrap().len(), 1);
+    let log = store.log_records(0, 9).await.unwrap();
+    assert_eq!((log.len(), log[3].envelope.as_str()), (4, "erased"));
 }

@@ -9,6 +9,7 @@
 mod approvals;
 mod batch;
 mod components;
+mod erase;
 mod grants;
 mod keys;
 mod keyvalue;
@@ -193,6 +194,19 @@ impl Store for SqliteStore {
 
     async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         tasks::next_wake(&self.readers, now).await
+    }
+
+    async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError> {
+        erase::erase(&self.writer, task.to_owned(), at, act).await
+    }
+
+    async fn erasable(
+        &self,
+        after: &str,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        erase::erasable(&self.readers, after, before, limit).await
     }
 
     async fn approval(&self, id: &str) -> Result<Option<ApprovalRow>, StoreError> {

@@ -62,6 +62,8 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
         .statement_cache_capacity(COMPILED_MAX)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("cache_size", CACHE_KIB)
+        // What is deleted is overwritten, so that what was erased cannot be read from the file.
+        .pragma("secure_delete", "ON")
         .disable_statement_logging();
     let mut writer = options
         .connect()

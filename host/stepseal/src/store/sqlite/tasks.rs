@@ -1,6 +1,7 @@
 //! Tasks, their events and their blobs. They are written by transitions ([`super::batch`]).
 
-use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::state::TaskState;
 use stepseal_receipts::time::Timestamp;
@@ -23,7 +24,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, agent, labels, idempotency_key, idempotency_digest, plan, input, created_ms, state, ",
-            "updated_ms, wake_at_ms, events, records, head, cancel, pokes FROM tasks ",
+            "updated_ms, wake_at_ms, events, records, head, cancel, pokes, erased_ms FROM tasks ",
             $rest
         )
     };
@@ -43,31 +44,12 @@ pub(super) const EVENTS: &str =
     "SELECT n, at_ms, kind, body FROM events WHERE task = $1 AND n > $2 ORDER BY n LIMIT $3";
 pub(super) const BLOBS: &str = "SELECT bytes FROM blobs WHERE task = $1 ORDER BY digest";
 
-type Columns = (
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-    Option<Vec<u8>>,
-    Vec<u8>,
-    Vec<u8>,
-    i64,
-    String,
-    i64,
-    Option<i64>,
-    i64,
-    i64,
-    Option<Vec<u8>>,
-    bool,
-    i64,
-);
-
 pub(super) async fn by_id(readers: &SqlitePool, id: &str) -> Result<Option<TaskRow>, StoreError> {
-    sqlx::query_as::<_, Columns>(select!("WHERE id = $1"))
+    sqlx::query(select!("WHERE id = $1"))
         .bind(id.to_owned())
         .fetch_optional(readers)
         .await?
-        .map(decode)
+        .map(|row| decode(&row))
         .transpose()
 }
 
@@ -96,7 +78,7 @@ pub(super) async fn list(
         (Some(_), Some(_)) => LIST_OF_AGENT_AND_STATE,
     };
     let before = query.before.as_deref().unwrap_or(row::AFTER_EVERY_ID);
-    let mut statement = sqlx::query_as::<_, Columns>(sql)
+    let mut statement = sqlx::query(sql)
         .bind(before.to_owned())
         .bind(i64::from(query.limit));
     if let Some(agent) = &query.agent {
@@ -106,7 +88,7 @@ pub(super) async fn list(
         statement = statement.bind(state.as_str());
     }
     let rows = statement.fetch_all(readers).await?;
-    rows.into_iter().map(decode).collect()
+    rows.iter().map(decode).collect()
 }
 
 pub(super) async fn events(
@@ -196,45 +178,42 @@ pub(super) async fn blobs(readers: &SqlitePool, task: &str) -> Result<Vec<Vec<u8
         .await?)
 }
 
-fn decode(columns: Columns) -> Result<TaskRow, StoreError> {
-    let (
-        id,
-        agent,
-        labels,
-        key,
-        key_digest,
-        plan,
-        input,
-        created,
-        state,
-        updated,
-        wake_at,
-        events,
-        records,
-        head,
-        cancel,
-        pokes,
-    ) = columns;
-    let key_digest = row::digest_option("the digest of a request", key_digest.as_deref())?;
+fn decode(columns: &SqliteRow) -> Result<TaskRow, StoreError> {
+    let digest = |what, column| {
+        let bytes: Vec<u8> = columns.try_get(column)?;
+        row::digest(what, &bytes)
+    };
+    let digest_option = |what, column| {
+        let bytes: Option<Vec<u8>> = columns.try_get(column)?;
+        row::digest_option(what, bytes.as_deref())
+    };
+    let time_option = |what, column| {
+        let ms: Option<i64> = columns.try_get(column)?;
+        ms.map(|ms| row::time(what, ms)).transpose()
+    };
+    let key: Option<String> = columns.try_get("idempotency_key")?;
+    let state: String = columns.try_get("state")?;
     Ok(TaskRow {
         task: NewTask {
-            id,
-            agent,
-            labels,
-            idempotency: key.zip(key_digest),
-            plan: row::digest("the plan of a task", &plan)?,
-            input: row::digest("the input of a task", &input)?,
-            created: row::time("the time of a task", created)?,
+            id: columns.try_get("id")?,
+            agent: columns.try_get("agent")?,
+            labels: columns.try_get("labels")?,
+            idempotency: key.zip(digest_option(
+                "the digest of a request",
+                "idempotency_digest",
+            )?),
+            plan: digest("the plan of a task", "plan")?,
+            input: digest("the input of a task", "input")?,
+            created: row::time("the time of a task", columns.try_get("created_ms")?)?,
         },
         state: row::name("the state of a task", &state, &STATES, TaskState::as_str)?,
-        updated: row::time("the time of a task", updated)?,
-        wake_at: wake_at
-            .map(|ms| row::time("the time a task waits for", ms))
-            .transpose()?,
-        cancel,
-        pokes: row::unsigned("the pokes of a task", pokes)?,
-        events: row::unsigned("the events of a task", events)?,
-        records: row::unsigned("the records of a task", records)?,
-        head: row::digest_option("the newest record of a task", head.as_deref())?,
+        updated: row::time("the time of a task", columns.try_get("updated_ms")?)?,
+        wake_at: time_option("the time a task waits for", "wake_at_ms")?,
+        cancel: columns.try_get("cancel")?,
+        pokes: row::unsigned("the pokes of a task", columns.try_get("pokes")?)?,
+        events: row::unsigned("the events of a task", columns.try_get("events")?)?,
+        records: row::unsigned("the records of a task", columns.try_get("records")?)?,
+        head: digest_option("the newest record of a task", "head")?,
+        erased: time_option("the time a task was erased", "erased_ms")?,
     })
 }

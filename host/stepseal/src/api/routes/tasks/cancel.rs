@@ -16,6 +16,7 @@ use crate::api::wire::{Problem, Task};
     responses(
         (status = 200, description = "The task as it is now", body = Task),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "It was erased (`erased`)", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is over already (`finished`)", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(in crate::api) async fn cancel_task(

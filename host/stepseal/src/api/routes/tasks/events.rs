@@ -46,6 +46,7 @@ pub(in crate::api) struct EventParams {
         )),
         (status = 204, description = "The task is over and nothing comes after the last event that was seen"),
         (status = 404, description = "There is no such task", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "It was erased (`erased`)", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(in crate::api) async fn task_events(
     State(api): State<Api>,
