@@ -72,11 +72,16 @@ pub enum ConfigError {
 impl ServeSettings {
     /// Refuses an address that other machines reach, unless that was allowed.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.listen.ip().is_loopback() || self.allow_remote {
-            return Ok(());
-        }
-        Err(ConfigError::Remote(self.listen))
+        check_listen(self.listen, self.allow_remote)
     }
+}
+
+/// Refuses an address that other machines reach, unless that was allowed.
+pub fn check_listen(listen: SocketAddr, allow_remote: bool) -> Result<(), ConfigError> {
+    if listen.ip().is_loopback() || allow_remote {
+        return Ok(());
+    }
+    Err(ConfigError::Remote(listen))
 }
 
 impl HostAddress {

@@ -29,9 +29,9 @@ use crate::clock::Clock;
 use crate::store::Identity;
 
 /// Mode of the directory and the directories in it.
-const DIR_MODE: u32 = 0o700;
+pub(crate) const DIR_MODE: u32 = 0o700;
 /// Mode of every file that holds a secret.
-const SECRET_MODE: u32 = 0o600;
+pub(crate) const SECRET_MODE: u32 = 0o600;
 /// Mode bits that let anybody but the owner at a secret.
 const OTHERS_MODE: u32 = 0o077;
 /// Bytes of a key, token or address file that are read; each is a few hundred at most.
@@ -329,7 +329,11 @@ impl Held {
 }
 
 /// Reads a signing key, or makes one where `make` allows it and there is none.
-fn signing_key(path: &Path, make: bool, clock: &dyn Clock) -> Result<SigningKey, DataDirError> {
+pub(crate) fn signing_key(
+    path: &Path,
+    make: bool,
+    clock: &dyn Clock,
+) -> Result<SigningKey, DataDirError> {
     let Some(pem) = read_small(path)? else {
         if !make {
             return Err(DataDirError::KeyMissing(path.to_owned()));
@@ -363,7 +367,8 @@ fn cache_key(path: &Path, clock: &dyn Clock) -> Result<[u8; CACHE_KEY_BYTES], Da
         })
 }
 
-fn make_dir(path: &Path) -> Result<(), DataDirError> {
+/// Makes a directory for its owner alone, where there is none.
+pub(crate) fn make_dir(path: &Path) -> Result<(), DataDirError> {
     DirBuilder::new()
         .recursive(true)
         .mode(DIR_MODE)
@@ -372,7 +377,7 @@ fn make_dir(path: &Path) -> Result<(), DataDirError> {
 }
 
 /// The text of a small file; `None` where there is none.
-fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
+pub(crate) fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -386,7 +391,7 @@ fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
 }
 
 /// Writes a file that is there in whole or not at all, for its owner's eyes only.
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let fail = |error| io_error("writing", path, error);
     let unfinished = path.with_extension("new");
     // Left behind by a crash in the lines below; the lock says that no other host is at work here.
@@ -414,7 +419,8 @@ pub fn mode_of(path: &Path) -> io::Result<u32> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
 }
 
-fn check_mode(path: &Path, wanted: u32) -> Result<(), DataDirError> {
+/// Refuses a file or directory that others may use.
+pub(crate) fn check_mode(path: &Path, wanted: u32) -> Result<(), DataDirError> {
     let mode = mode_of(path).map_err(|error| io_error("looking at", path, error))?;
     if mode & OTHERS_MODE == 0 {
         return Ok(());

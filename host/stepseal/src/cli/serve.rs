@@ -59,7 +59,8 @@ impl Serve {
     }
 }
 
-fn start_logging() -> anyhow::Result<()> {
+/// Writes what is logged to stderr.
+pub(super) fn start_logging() -> anyhow::Result<()> {
     let filter = match std::env::var(LOG_VARIABLE) {
         Ok(directives) => EnvFilter::try_new(directives)
             .with_context(|| format!("{LOG_VARIABLE} cannot be read"))?,
@@ -133,7 +134,7 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
 }
 
 /// Completes at SIGTERM or ctrl-c.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("ctrl-c cannot be waited for")?;
     Ok(async move {

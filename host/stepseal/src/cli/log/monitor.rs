@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::checkpoint::{Checkpoint, CheckpointError};
+use stepseal_receipts::evidence::Misbehaviour;
 use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::tile::Tile;
 use stepseal_receipts::tree::{FRONTIER_BYTES_MAX, Frontier};
@@ -39,21 +40,6 @@ pub(super) enum StateError {
     Checkpoint(#[from] CheckpointError),
     #[error("its tree is not that of its checkpoint")]
     Edge,
-}
-
-/// What a log did that no honest log does.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misbehaviour {
-    #[error("the log was rewound: it signed {before} entries before, and {now} now")]
-    Rewound { before: u64, now: u64 },
-    #[error(
-        "the log shows different people different trees: it signed two heads of {size} entries with different roots"
-    )]
-    Split { size: u64 },
-    #[error(
-        "the log was rewritten: its {now} entries do not continue the {before} that it signed before"
-    )]
-    Rewritten { before: u64, now: u64 },
 }
 
 /// Why a newer head was not taken up.
