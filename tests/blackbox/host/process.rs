@@ -2,7 +2,7 @@
 
 use std::io::BufReader;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -62,11 +62,15 @@ impl Host {
 
     /// A host on this data directory, which must start.
     pub(crate) fn on(dir: DataDir) -> Self {
-        let mut process = Process::start(&dir.path());
-        let Some(url) = process.address() else {
-            let status = process.wait();
-            panic!("the host did not start, {status}: {}", process.said());
-        };
+        Self::with(dir, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn with(dir: DataDir, arguments: &[&str]) -> Self {
+        let data = dir.path();
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--data"];
+        let serve = [&serve[..], &[data.to_str().expect("UTF-8")], arguments].concat();
+        let (process, url) = Process::start(&serve);
         let token = std::fs::read_to_string(dir.path().join("token"))
             .expect("a host that listens has a token");
         let client = Client::new(url, token.trim().to_owned());
@@ -97,41 +101,38 @@ impl Host {
 
     /// Ends it as a power cut does (`kill -9`), and gives its data directory.
     pub(crate) fn kill(mut self) -> DataDir {
-        self.process.child.kill().expect("a child can be killed");
-        self.process.wait();
+        self.process.kill();
         self.dir.take().expect("a running host has its directory")
     }
 
     /// Ends it as an operator does (SIGTERM), and gives its data directory.
     pub(crate) fn stop(mut self) -> DataDir {
-        let pid = i32::try_from(self.pid())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("a child has a pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .expect("a child can be signalled");
-        let status = self.process.wait();
-        assert!(
-            status.success(),
-            "the host ended with {status} after SIGTERM: {}",
-            self.said()
-        );
+        self.process.stop();
         self.dir.take().expect("a running host has its directory")
     }
 }
 
-/// The child and what it writes to stderr.
-struct Process {
+/// A child that serves, and what it writes to stderr. Killed when it is dropped.
+pub(crate) struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
     lines: Receiver<String>,
 }
 
 impl Process {
-    fn start(data: &Path) -> Self {
+    /// Starts the built program, which must say where it listens.
+    pub(crate) fn start(arguments: &[&str]) -> (Self, String) {
+        let mut process = Self::spawn(arguments);
+        let Some(url) = process.address() else {
+            let status = process.wait();
+            panic!("{arguments:?} did not start, {status}: {}", process.said());
+        };
+        (process, url)
+    }
+
+    fn spawn(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stepseal"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
+            .args(arguments)
             .env_remove("STEPSEAL_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -173,7 +174,30 @@ impl Process {
         }
     }
 
-    fn said(&self) -> String {
+    /// Ends it as a power cut does (`kill -9`).
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.wait();
+    }
+
+    /// Ends it as an operator does (SIGTERM).
+    pub(crate) fn stop(&mut self) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a child has a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("a child can be signalled");
+        let status = self.wait();
+        assert!(
+            status.success(),
+            "it ended with {status} after SIGTERM: {}",
+            self.said()
+        );
+    }
+
+    /// Everything it said so far.
+    pub(crate) fn said(&self) -> String {
         self.said.lock().expect("no reader panics").clone()
     }
 

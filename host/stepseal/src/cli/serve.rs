@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::runtime::{self, block_on};
+use super::verify::read_policy;
 use super::{Answer, Context};
 use crate::api;
 use crate::clock::SystemClock;
@@ -21,6 +23,7 @@ use crate::data_dir::Held;
 use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings};
 use crate::store::Store as _;
 use crate::store::sqlite::SqliteStore;
+use crate::witnesses;
 
 /// Environment variable that says what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "STEPSEAL_LOG";
@@ -28,7 +31,8 @@ const LOG_VARIABLE: &str = "STEPSEAL_LOG";
 /// Serve the REST API and run tasks, until SIGTERM or ctrl-c.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stepseal serve --data ./stepseal-data\n  \
-    STEPSEAL_LOG=debug stepseal serve --listen 127.0.0.1:0\n\n\
+    STEPSEAL_LOG=debug stepseal serve --listen 127.0.0.1:0\n  \
+    stepseal serve --witness-policy policy.txt\n\n\
     At the first start it makes the data directory, its keys and the token that clients must show. \
     Back up the data directory: without its keys nobody can go on with its log.")]
 pub(super) struct Serve {
@@ -38,6 +42,12 @@ pub(super) struct Serve {
     /// Listen where other machines can reach it. The host speaks plain HTTP: the network between must be trusted.
     #[arg(long)]
     allow_remote: bool,
+    /// Witnesses to ask for cosignatures of the log's heads: a C2SP tlog-policy with their URLs.
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
+    /// Ask witnesses on other machines over plain HTTP too.
+    #[arg(long)]
+    witness_plain_http: bool,
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
@@ -50,6 +60,12 @@ impl Serve {
             allow_remote: self.allow_remote,
             data: context.data.clone(),
             origin: self.origin,
+            witnesses: self
+                .witness_policy
+                .as_deref()
+                .map(read_policy)
+                .transpose()?,
+            witness_plain_http: self.witness_plain_http,
         };
         settings.check()?;
         start_logging()?;
@@ -91,6 +107,7 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
     let origin = origin
         .or_else(|| identity.map(|identity| identity.origin))
         .unwrap_or_else(|| default_origin(&keys.log.public()));
+    settings.check_keys(&origin, [&keys.log.public(), &keys.record.public()])?;
     let token = held.token(clock.as_ref())?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(
@@ -113,8 +130,11 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
         log_key: keys.log,
         origin,
         approval_ttl_ms: APPROVAL_TTL_MS,
+        witnesses: settings.witnesses.clone(),
     })
     .await?;
+    // Dropped, and with it whatever is asked, when the host stops.
+    let _asking = witnesses::start(&engine);
     held.announce(&url)?;
     let text = format!(
         "stepseal {} listens on {url}\n  data   {} (the token is in {})\n  engine {}, {}\n  try    stepseal --data {} doctor",

@@ -23,6 +23,7 @@ mod task;
 pub mod tasks;
 mod verdict;
 mod waiters;
+pub mod witnesses;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use stepseal_receipts::keys::SigningKey;
 use stepseal_receipts::record;
+use stepseal_receipts::witness_policy::WitnessPolicy;
 use stepseal_sandbox::Sandbox;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -42,6 +44,7 @@ use crate::store::{Identity, Store};
 use components::{Content, Registry};
 use policies::Rules;
 use waiters::Waiters;
+use witnesses::Witnesses;
 
 /// How long a person has to decide, in milliseconds, where the operator does not say otherwise.
 pub const APPROVAL_TTL_MS: u64 = 24 * 3_600_000;
@@ -64,6 +67,8 @@ pub struct EngineSettings {
     pub origin: String,
     /// How long a person has to decide, in milliseconds.
     pub approval_ttl_ms: u64,
+    /// Who is to cosign the log's heads: the witnesses of this policy that have an address.
+    pub witnesses: Option<WitnessPolicy>,
 }
 
 /// The engine behind API and CLI. Cheap to clone.
@@ -81,6 +86,7 @@ struct Inner {
     origin: String,
     runtime: record::Runtime,
     approval_ttl_ms: u64,
+    witnesses: Option<Witnesses>,
     registry: Registry,
     rules: RwLock<Arc<Rules>>,
     /// The database may hold other rules than `rules`.
@@ -119,6 +125,10 @@ impl Engine {
                 });
             }
         }
+        let witnesses = match settings.witnesses {
+            Some(policy) => Some(Witnesses::new(policy, settings.store.cosignatures().await?)),
+            None => None,
+        };
         let sandbox = settings.sandbox.runtime();
         let runtime = record::Runtime {
             host: concat!("stepseal ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -135,6 +145,7 @@ impl Engine {
             origin: settings.origin,
             runtime,
             approval_ttl_ms: settings.approval_ttl_ms,
+            witnesses,
             registry: Registry::new(),
             rules: RwLock::new(Arc::new(Rules::new(
                 std::collections::BTreeMap::new(),

@@ -26,7 +26,8 @@ impl Engine {
         self.exists(task).await?;
         // Records before the checkpoint, so that the checkpoint covers them all.
         let records = self.0.store.records(task).await?;
-        let checkpoint = self.signed_checkpoint().await?;
+        let covers = records.last().map_or(0, |row| row.index + 1);
+        let checkpoint = self.witnessed_checkpoint(covers).await?;
         let size = checkpoint.head.size;
         let broken = |why: String| EngineError::Internal(format!("receipt of task {task}: {why}"));
         let plans: Result<Vec<_>, _> = records
