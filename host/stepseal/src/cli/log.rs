@@ -19,7 +19,7 @@ use super::client::{Client, ClientError};
 use super::output::{one_line, thousands};
 use super::verify::read_trust;
 use super::{Answer, Context, files};
-use monitor::{Refused, Seen};
+use monitor::{Refused, Seen, proof_between};
 
 /// Bytes of a monitor's state: a checkpoint and one hash for each bit of its size.
 const STATE_BYTES_MAX: u64 = 256 << 10;
@@ -178,10 +178,17 @@ impl Follow {
             Ok(newer) => newer,
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Caught(misbehaviour)) => {
+                let proof = match misbehaviour {
+                    // Without it the heads are kept all the same.
+                    Misbehaviour::Rewritten { before, now } => {
+                        proof_between(before, now, fetch).unwrap_or_default()
+                    }
+                    Misbehaviour::Rewound { .. } | Misbehaviour::Split { .. } => Vec::new(),
+                };
                 let evidence = Evidence {
                     before: seen.note.clone(),
                     now: note,
-                    proof: Vec::new(),
+                    proof,
                 };
                 files::write(&self.evidence(), &evidence.to_json(&misbehaviour), true)?;
                 return Ok(Err(misbehaviour));
