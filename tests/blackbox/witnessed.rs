@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -571,16 +572,17 @@ fn of_many_heads_at_once_one_of_a_size_is_cosigned() {
     let temp = tempfile::tempdir().unwrap();
     let witness = Witness::start(&temp.path().join("w"), &[Log::key()]);
     let mut log = Log::honest(0);
-    for size in [5, 11, 12, 40] {
-        let old = log.tree.size();
+    for round in 0..12 {
+        let (old, size) = (log.tree.size(), log.tree.size() + 1 + round % 3);
         let mut forks: Vec<Log> = (0..16)
             .map(|n| forked(&log, size, &n.to_string()))
             .collect();
+        let start = Barrier::new(forks.len());
         let answers: Vec<Answer> = thread::scope(|scope| {
-            let url = &witness.url;
+            let (url, start) = (&witness.url, &start);
             let bodies = forks.iter().map(|fork| fork.asks(old).to_text());
             let asking: Vec<_> = bodies
-                .map(|body| scope.spawn(move || post(url, body.as_bytes()).unwrap()))
+                .map(|body| scope.spawn(move || post_together(url, &body, start)))
                 .collect();
             let answers = asking.into_iter().map(|asked| asked.join().unwrap());
             answers.collect()
@@ -707,6 +709,31 @@ fn post(url: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
         content_type: content_type.unwrap_or_default(),
         body: response.into_body().read_to_vec()?,
     })
+}
+
+/// Sends all but the last byte, and that one when everybody is so far.
+fn post_together(url: &str, body: &str, start: &Barrier) -> Answer {
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST /add-checkpoint HTTP/1.1\r\nhost: w\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let (last, first) = request.as_bytes().split_last().unwrap();
+    stream.write_all(first).unwrap();
+    start.wait();
+    stream.write_all(&[*last]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let content_type = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-type: "));
+    Answer {
+        status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        content_type: content_type.unwrap_or_default().to_owned(),
+        body: body.as_bytes().to_vec(),
+    }
 }
 
 /// The same tree with other leaves after it.
