@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use stepseal_receipts::checkpoint::Checkpoint;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::evidence::{Evidence, Misbehaviour};
 use stepseal_receipts::leaf::{LEAF_BYTES, leaf_hash, node_hash};
 use stepseal_receipts::tree::{Frontier, verify_consistency, verify_inclusion};
 
@@ -238,6 +239,14 @@ fn a_monitor_follows_the_log_and_catches_a_host_whose_backup_was_restored() {
 
     // Both heads are signed by the log's key: whoever has the file can see it.
     let evidence = std::fs::read(rewritten["evidence"].as_str().unwrap()).unwrap();
+    let proved = Evidence::parse(&evidence)
+        .unwrap()
+        .proves(&believes(&host).log)
+        .unwrap();
+    assert!(
+        matches!(proved, Misbehaviour::Rewritten { before, .. } if before == now),
+        "{proved:?}"
+    );
     let evidence: Value = serde_json::from_slice(&evidence).unwrap();
     let known = believes(&host).log;
     let sizes = ["before", "now"].map(|head| {

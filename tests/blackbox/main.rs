@@ -29,3 +29,4 @@ mod waiting;
 /// Components as text: the sandbox's own, so that there is one text that knows the canonical ABI.
 #[path = "../../host/stepseal-sandbox/src/tests/wat.rs"]
 mod wat;
+mod witnessed;

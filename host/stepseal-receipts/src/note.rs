@@ -253,7 +253,8 @@ impl Note {
 }
 
 impl NoteSignature {
-    fn parse(line: &str) -> Option<Self> {
+    /// Reads a signature line without its newline.
+    pub fn parse(line: &str) -> Option<Self> {
         let (name, base64) = line.strip_prefix(SIGNATURE_MARK)?.split_once(' ')?;
         check_name(name).ok()?;
         let bytes = STANDARD.decode(base64).ok()?;
@@ -273,15 +274,18 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
         for signature in &self.signatures {
-            let bytes = [&signature.key_id, signature.signature.as_slice()].concat();
-            writeln!(
-                f,
-                "{SIGNATURE_MARK}{} {}",
-                signature.name,
-                STANDARD.encode(bytes)
-            )?;
+            writeln!(f, "{signature}")?;
         }
         Ok(())
+    }
+}
+
+/// The line without its newline.
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [&self.key_id, self.signature.as_slice()].concat();
+        let (name, bytes) = (&self.name, STANDARD.encode(bytes));
+        write!(f, "{SIGNATURE_MARK}{name} {bytes}")
     }
 }
 

@@ -178,7 +178,7 @@ fn envelope_value(envelope: &Envelope) -> Value {
     serde_json::to_value(envelope).expect("an envelope is strings only")
 }
 
-fn hashes_value(hashes: &[Digest]) -> Value {
+pub(crate) fn hashes_value(hashes: &[Digest]) -> Value {
     hashes
         .iter()
         .map(|hash| STANDARD.encode(hash.as_bytes()))
@@ -216,16 +216,20 @@ fn consistency(members: &mut Members<'_>) -> Result<Consistency, MemberError> {
     Ok(consistency)
 }
 
-fn hashes(members: &mut Members<'_>) -> Result<Vec<Digest>, MemberError> {
-    members.texts("proof", PROOF_HASHES_MAX, HASH, |text| {
-        // 44 characters are 32 bytes; anything else is not worth decoding.
-        let mut bytes = [0; 33];
-        let length = (text.len() == 44)
-            .then(|| STANDARD.decode_slice(text, &mut bytes).ok())
-            .flatten()?;
-        let hash: [u8; 32] = bytes[..length].try_into().ok()?;
-        Some(Digest::from_bytes(hash))
-    })
+/// The hashes of the member `proof`.
+pub(crate) fn hashes(members: &mut Members<'_>) -> Result<Vec<Digest>, MemberError> {
+    members.texts("proof", PROOF_HASHES_MAX, HASH, hash)
+}
+
+/// A hash of a proof in base64.
+pub(crate) fn hash(text: &str) -> Option<Digest> {
+    // 44 characters are 32 bytes; anything else is not worth decoding.
+    let mut bytes = [0; 33];
+    let length = (text.len() == 44)
+        .then(|| STANDARD.decode_slice(text, &mut bytes).ok())
+        .flatten()?;
+    let hash: [u8; 32] = bytes[..length].try_into().ok()?;
+    Some(Digest::from_bytes(hash))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::tree::NodeId;
 pub const WIDTH_MAX: u16 = 256;
 
 /// Tree levels between a tile's hashes and those of the tile above.
-const HEIGHT: u8 = 8;
+pub const HEIGHT: u8 = 8;
 
 /// The highest level of a tile: those above would be of trees larger than [`SIZE_MAX`](crate::tree::SIZE_MAX).
 const LEVEL_MAX: u8 = 7;

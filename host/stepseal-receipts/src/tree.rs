@@ -364,6 +364,40 @@ pub fn verify_consistency(
     } else {
         proof
     };
+    let (old_hash, new_hash) = roots_of(old_size, new_size, path);
+    if old_hash != *old_root {
+        Err(TreeError::OldRootMismatch)
+    } else if new_hash != *new_root {
+        Err(TreeError::RootMismatch)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the tree of `new_size` leaves under `new_root` surely holds another tree of `old_size` leaves than the one under
+/// `old_root`: whoever signed both roots rewrote the tree. `path` is the consistency proof as of the newer tree, with the root
+/// of its first `old_size` leaves in front where that is a power of two, since the proof alone leaves that hash out.
+pub fn contradicts(
+    old_size: u64,
+    old_root: &Digest,
+    new_size: u64,
+    new_root: &Digest,
+    path: &[Digest],
+) -> bool {
+    let Ok(plan) = ProofPlan::consistency(old_size, new_size) else {
+        return false;
+    };
+    let expected = plan.parts.len() + usize::from(old_size.is_power_of_two());
+    if old_size == 0 || old_size == new_size || path.len() != expected {
+        return false;
+    }
+    let (old_hash, new_hash) = roots_of(old_size, new_size, path);
+    new_hash == *new_root && old_hash != *old_root
+}
+
+/// The roots of the older and of the newer tree that a path from the older one's last complete subtree leads to. The older
+/// tree is not empty and smaller than the newer one, and the path has as many hashes as these sizes need.
+fn roots_of(old_size: u64, new_size: u64, path: &[Digest]) -> (Digest, Digest) {
     let (first, rest) = path.split_first().expect("sizes that differ have a proof");
     let (mut node, mut last) = (old_size - 1, new_size - 1);
     let skipped = node.trailing_ones();
@@ -384,13 +418,7 @@ pub fn verify_consistency(
         node >>= 1;
         last >>= 1;
     }
-    if old_hash != *old_root {
-        Err(TreeError::OldRootMismatch)
-    } else if new_hash != *new_root {
-        Err(TreeError::RootMismatch)
-    } else {
-        Ok(())
-    }
+    (old_hash, new_hash)
 }
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ struct Voter {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum VoterKind {
-    Witness(Box<WitnessKey>),
+    Witness {
+        key: Box<WitnessKey>,
+        url: Option<String>,
+    },
     Group {
         threshold: usize,
         members: Vec<usize>,
@@ -60,6 +63,8 @@ pub struct Witness<'a> {
     pub name: &'a str,
     /// Its key, with the name it signs under.
     pub key: &'a WitnessKey,
+    /// Where it is asked (the submission prefix of C2SP tlog-witness), unchecked. Bytes that are no UTF-8 are U+FFFD.
+    pub url: Option<&'a str>,
 }
 
 /// Why bytes are no policy.
@@ -159,24 +164,17 @@ pub enum LineFault {
 impl WitnessPolicy {
     /// Reads a policy file.
     pub fn parse(bytes: &[u8]) -> Result<Self, WitnessPolicyError> {
-        if bytes.len() > POLICY_BYTES_MAX {
-            return Err(WitnessPolicyError::TooLarge { bytes: bytes.len() });
-        }
-        let mut reader = Reader::default();
-        for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            reader.line = number + 1;
-            reader
-                .read(line)
-                .map_err(|fault| WitnessPolicyError::Line {
-                    line: number + 1,
-                    fault,
-                })?;
-        }
+        let reader = Reader::read_all(bytes)?;
         Ok(Self {
             quorum: reader.quorum.ok_or(WitnessPolicyError::NoQuorum)?,
             logs: reader.logs,
             voters: reader.voters,
         })
+    }
+
+    /// Reads only the logs of a policy file, which needs no quorum then: those that a witness knows.
+    pub fn parse_logs(bytes: &[u8]) -> Result<Vec<VerifierKey>, WitnessPolicyError> {
+        Ok(Reader::read_all(bytes)?.logs)
     }
 
     /// The logs it is for. None means: the one that the verifier knows otherwise.
@@ -199,7 +197,7 @@ impl WitnessPolicy {
         let mut vouches = Vec::with_capacity(self.voters.len());
         for voter in &self.voters {
             vouches.push(match &voter.kind {
-                VoterKind::Witness(key) => cosigned(key),
+                VoterKind::Witness { key, .. } => cosigned(key),
                 VoterKind::Group { threshold, members } => {
                     members.iter().filter(|&&member| vouches[member]).count() >= *threshold
                 }
@@ -237,9 +235,10 @@ impl WitnessPolicy {
 impl Voter {
     fn witness(&self) -> Option<Witness<'_>> {
         match &self.kind {
-            VoterKind::Witness(key) => Some(Witness {
+            VoterKind::Witness { key, url } => Some(Witness {
                 name: &self.name,
                 key,
+                url: url.as_deref(),
             }),
             VoterKind::Group { .. } => None,
         }
@@ -263,6 +262,23 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn read_all(bytes: &'a [u8]) -> Result<Self, WitnessPolicyError> {
+        if bytes.len() > POLICY_BYTES_MAX {
+            return Err(WitnessPolicyError::TooLarge { bytes: bytes.len() });
+        }
+        let mut reader = Self::default();
+        for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            reader.line = number + 1;
+            reader
+                .read(line)
+                .map_err(|fault| WitnessPolicyError::Line {
+                    line: number + 1,
+                    fault,
+                })?;
+        }
+        Ok(reader)
+    }
+
     fn read(&mut self, line: &'a [u8]) -> Result<(), LineFault> {
         let text = line.strip_suffix(b"\n").ok_or(LineFault::Unterminated)?;
         let control = |byte: &&u8| (**byte < 0x20 && **byte != b'\t') || **byte == 0x7f;
@@ -303,7 +319,7 @@ impl<'a> Reader<'a> {
 
     fn witness(&mut self, items: &[&'a [u8]]) -> Result<(), LineFault> {
         let expected = "witness <name> <vkey> [<url>]";
-        let ([name, vkey] | [name, vkey, _]) = items else {
+        let ([name, vkey, url @ ..], true) = (items, items.len() <= 3) else {
             return Err(LineFault::Items { expected });
         };
         let key = std::str::from_utf8(vkey)
@@ -315,7 +331,10 @@ impl<'a> Reader<'a> {
             return Err(LineFault::TooMany);
         }
         self.witnesses += 1;
-        self.define(name, VoterKind::Witness(Box::new(key)))
+        let url = url.first();
+        let url = url.map(|url| String::from_utf8_lossy(url).into_owned());
+        let key = Box::new(key);
+        self.define(name, VoterKind::Witness { key, url })
     }
 
     fn group(&mut self, items: &[&'a [u8]]) -> Result<(), LineFault> {

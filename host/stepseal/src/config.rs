@@ -1,8 +1,12 @@
 //! What a host and its clients are told from outside: flags and environment variables.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use stepseal_receipts::keys::PublicKey;
+use stepseal_receipts::note::VerifierKey;
+use stepseal_receipts::witness_policy::WitnessPolicy;
 
 use crate::data_dir::{DataDir, DataDirError};
 
@@ -10,6 +14,8 @@ use crate::data_dir::{DataDir, DataDirError};
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
 /// Where a host keeps its data unless it is told otherwise.
 pub const DATA_DEFAULT: &str = "./stepseal-data";
+/// Witnesses that a host asks at most. Each has a request of its own under way.
+pub const WITNESSES_MAX: usize = 16;
 
 /// How a host is started.
 #[derive(Clone, Debug)]
@@ -24,6 +30,10 @@ pub struct ServeSettings {
     pub origin: Option<String>,
     /// How long payloads of finished tasks are kept; for ever where absent.
     pub keep_payloads: Option<Duration>,
+    /// Who is to cosign the log's heads.
+    pub witnesses: Option<WitnessPolicy>,
+    /// Whether witnesses on other machines may be asked over plain HTTP.
+    pub witness_plain_http: bool,
 }
 
 /// A host as a client reaches it.
@@ -67,19 +77,64 @@ pub enum ConfigError {
          address, or say --allow-remote if the network between is trusted"
     )]
     Remote(SocketAddr),
+    /// A policy of witnesses that a host cannot follow.
+    #[error("the witness policy: {0}")]
+    Witnesses(String),
     /// The data directory.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
 }
 
 impl ServeSettings {
-    /// Refuses an address that other machines reach, unless that was allowed.
+    /// Refuses an address that other machines reach, unless that was allowed, and witnesses that cannot be asked.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.listen.ip().is_loopback() || self.allow_remote {
+        check_listen(self.listen, self.allow_remote)?;
+        let Some(policy) = &self.witnesses else {
             return Ok(());
+        };
+        let count = policy.witnesses().count();
+        if !(1..=WITNESSES_MAX).contains(&count) {
+            return Err(ConfigError::Witnesses(format!(
+                "it names {count} witnesses, and a host asks 1 to {WITNESSES_MAX}"
+            )));
         }
-        Err(ConfigError::Remote(self.listen))
+        for witness in policy.witnesses() {
+            check_witness_url(witness.url, self.witness_plain_http).map_err(|why| {
+                ConfigError::Witnesses(format!("the witness {:?} {why}", witness.name))
+            })?;
+        }
+        Ok(())
     }
+
+    /// Refuses a policy of other logs, or one in which the host is its own witness.
+    pub fn check_keys(&self, origin: &str, own: [&PublicKey; 2]) -> Result<(), ConfigError> {
+        let Some(policy) = &self.witnesses else {
+            return Ok(());
+        };
+        let [log_key, _] = own;
+        let is_ours = |log: &VerifierKey| log.name() == origin && log.key() == log_key;
+        if !policy.logs().is_empty() && !policy.logs().iter().any(is_ours) {
+            return Err(ConfigError::Witnesses(format!(
+                "none of its logs is this host's, {origin}: add the `log` of `stepseal keys trust`, or leave out all `log` lines"
+            )));
+        }
+        let mut witnesses = policy.witnesses();
+        match witnesses.find(|witness| own.contains(&witness.key.key())) {
+            Some(witness) => Err(ConfigError::Witnesses(format!(
+                "the witness {:?} has a key of this host, and a host that witnesses itself shows nothing",
+                witness.name
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses an address that other machines reach, unless that was allowed.
+pub fn check_listen(listen: SocketAddr, allow_remote: bool) -> Result<(), ConfigError> {
+    if listen.ip().is_loopback() || allow_remote {
+        return Ok(());
+    }
+    Err(ConfigError::Remote(listen))
 }
 
 impl HostAddress {
@@ -124,6 +179,31 @@ impl HostAddress {
     }
 }
 
+/// Whether a witness can be asked at this address; else why not.
+fn check_witness_url(url: Option<&str>, plain_http: bool) -> Result<(), String> {
+    let url = url.ok_or("has no address: write its URL at the end of its line")?;
+    check_url(url).map_err(|_| {
+        format!("has the address {url:?}, which is not one like https://witness.example/w1")
+    })?;
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Ok(());
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let is_loopback = if let Ok(address) = authority.parse::<SocketAddr>() {
+        address.ip().is_loopback()
+    } else {
+        let host = authority.split(':').next();
+        let ip = authority.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == Some("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    };
+    if is_loopback || plain_http {
+        return Ok(());
+    }
+    Err(format!(
+        "would be asked over plain HTTP at {url}: write https://, or say --witness-plain-http if the network between is trusted"
+    ))
+}
+
 fn check_url(url: &str) -> Result<String, ConfigError> {
     let bad = || ConfigError::BadUrl(url.to_owned());
     let rest = url
@@ -140,6 +220,9 @@ fn check_url(url: &str) -> Result<String, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use stepseal_receipts::cosignature::WitnessKey;
+    use stepseal_receipts::keys::SigningKey;
+
     use super::*;
     use crate::clock::SystemClock;
 
@@ -197,10 +280,101 @@ mod tests {
             data: DataDir::new("nowhere"),
             origin: None,
             keep_payloads: None,
+            witnesses: None,
+            witness_plain_http: false,
         };
         assert!(settings("127.0.0.1:0", false).check().is_ok());
         assert!(settings("[::1]:0", false).check().is_ok());
         assert!(settings("0.0.0.0:0", false).check().is_err());
         assert!(settings("0.0.0.0:0", true).check().is_ok());
+    }
+
+    fn asked(policy: &str, plain_http: bool) -> Result<(), ConfigError> {
+        let settings = ServeSettings {
+            listen: LISTEN_DEFAULT.parse().unwrap(),
+            allow_remote: false,
+            data: DataDir::new("nowhere"),
+            origin: None,
+            keep_payloads: None,
+            witnesses: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),
+            witness_plain_http: plain_http,
+        };
+        settings.check()?;
+        let [log, record] = [1, 2].map(|seed| SigningKey::from_seed([seed; 32]).public());
+        settings.check_keys("log.example/one", [&log, &record])
+    }
+
+    fn witness(seed: u8) -> String {
+        let key = SigningKey::from_seed([seed; 32]).public();
+        WitnessKey::new("w.example", &key).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_witness_is_asked_over_tls_or_on_this_machine() {
+        for (url, allowed) in [
+            ("https://w.example/w1", true),
+            ("http://127.0.0.1:8788", true),
+            ("http://127.0.0.1/", true),
+            ("http://[::1]:8788/w", true),
+            ("http://[::1]/w", true),
+            ("http://localhost:8788", true),
+            ("http://w.example", false),
+            ("http://10.0.0.1:80", false),
+            ("http://localhost.example", false),
+            ("http://127.0.0.1.example", false),
+        ] {
+            let policy = format!("witness w {} {url}\nquorum w\n", witness(7));
+            assert_eq!(asked(&policy, false).is_ok(), allowed, "{url}");
+            assert!(asked(&policy, true).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "ftp://w.example",
+            "https://",
+            "https://me@w.example",
+            "https://w.example?q",
+        ] {
+            let policy = format!("witness w {} {url}\nquorum w\n", witness(7));
+            assert!(
+                matches!(asked(&policy, true), Err(ConfigError::Witnesses(_))),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_policy_that_a_host_cannot_follow_is_refused() {
+        let log = |name: &str, seed| {
+            let key = SigningKey::from_seed([seed; 32]).public();
+            VerifierKey::new(name, &key).unwrap().to_string()
+        };
+        let line = |seed| {
+            format!(
+                "witness w{seed} {} https://w.example/{seed}\n",
+                witness(seed)
+            )
+        };
+        let many: String = (3..=19).map(line).collect();
+        for (policy, allowed) in [
+            (format!("{}quorum w3\n", line(3)), true),
+            (
+                format!("log {}\n{}quorum w3\n", log("log.example/one", 1), line(3)),
+                true,
+            ),
+            (
+                format!("log {}\n{}quorum w3\n", log("log.example/two", 1), line(3)),
+                false,
+            ),
+            (
+                format!("log {}\n{}quorum w3\n", log("log.example/one", 9), line(3)),
+                false,
+            ),
+            (format!("{}quorum w1\n", line(1)), false),
+            (format!("{}{}quorum w3\n", line(3), line(2)), false),
+            ("quorum none\n".to_owned(), false),
+            (format!("{many}quorum none\n"), false),
+        ] {
+            assert_eq!(asked(&policy, false).is_ok(), allowed, "{policy}");
+        }
     }
 }

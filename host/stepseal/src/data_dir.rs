@@ -32,9 +32,9 @@ use crate::clock::Clock;
 use crate::store::Identity;
 
 /// Mode of the directory and the directories in it.
-const DIR_MODE: u32 = 0o700;
+pub(crate) const DIR_MODE: u32 = 0o700;
 /// Mode of every file that holds a secret.
-const SECRET_MODE: u32 = 0o600;
+pub(crate) const SECRET_MODE: u32 = 0o600;
 /// Mode bits that let anybody but the owner at a secret.
 const OTHERS_MODE: u32 = 0o077;
 /// Bytes of a key, token or address file that are read; each is a few hundred at most.
@@ -394,7 +394,11 @@ fn remove(path: &Path) -> Result<(), DataDirError> {
 }
 
 /// Reads a signing key, or makes one where `make` allows it and there is none.
-fn signing_key(path: &Path, make: bool, clock: &dyn Clock) -> Result<SigningKey, DataDirError> {
+pub(crate) fn signing_key(
+    path: &Path,
+    make: bool,
+    clock: &dyn Clock,
+) -> Result<SigningKey, DataDirError> {
     if let Some(key) = stored_key(path)? {
         return Ok(key);
     }
@@ -437,7 +441,8 @@ fn cache_key(path: &Path, clock: &dyn Clock) -> Result<[u8; CACHE_KEY_BYTES], Da
         })
 }
 
-fn make_dir(path: &Path) -> Result<(), DataDirError> {
+/// Makes a directory for its owner alone, where there is none.
+pub(crate) fn make_dir(path: &Path) -> Result<(), DataDirError> {
     DirBuilder::new()
         .recursive(true)
         .mode(DIR_MODE)
@@ -489,7 +494,8 @@ pub fn mode_of(path: &Path) -> io::Result<u32> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
 }
 
-fn check_mode(path: &Path, wanted: u32) -> Result<(), DataDirError> {
+/// Refuses a file or directory that others may use.
+pub(crate) fn check_mode(path: &Path, wanted: u32) -> Result<(), DataDirError> {
     let mode = mode_of(path).map_err(|error| io_error("looking at", path, error))?;
     if mode & OTHERS_MODE == 0 {
         return Ok(());

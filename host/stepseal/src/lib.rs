@@ -7,3 +7,4 @@ pub mod config;
 pub mod data_dir;
 pub mod engine;
 pub mod store;
+pub mod witnesses;

@@ -12,7 +12,7 @@ mod template;
 use std::time::{Duration, Instant};
 
 pub(crate) use openapi::{OPENAPI, openapi};
-pub(crate) use process::{DataDir, Host};
+pub(crate) use process::{DataDir, Host, Process};
 pub(crate) use receipts::{believes, verify};
 pub(crate) use tasks::allow_everything;
 

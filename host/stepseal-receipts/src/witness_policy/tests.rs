@@ -73,6 +73,8 @@ fn white_space_comments_urls_and_order_are_free_where_the_standard_says_so() {
         log(9)
     ));
     assert!(met(&policy, &[1, 2]) && !met(&policy, &[1]));
+    let urls: Vec<_> = policy.witnesses().map(|witness| witness.url).collect();
+    assert_eq!(urls, [Some("https://w.example/\u{e9}"), None]);
     // Names and comments are opaque octets, not UTF-8.
     let raw = [
         b"# \xff\nwitness \xfe ",
@@ -83,6 +85,25 @@ fn white_space_comments_urls_and_order_are_free_where_the_standard_says_so() {
     let policy = WitnessPolicy::parse(&raw).unwrap();
     assert_eq!(policy.witnesses().next().unwrap().name, "\u{fffd}");
     assert!(met(&policy, &[1]));
+}
+
+#[test]
+fn the_logs_alone_need_no_quorum_and_are_read_as_strictly() {
+    let file = format!("# known\nlog {} https://log.example\n", log(9));
+    let logs = WitnessPolicy::parse_logs(file.as_bytes()).unwrap();
+    assert_eq!(logs, [VerifierKey::parse(&log(9)).unwrap()]);
+    let logs = WitnessPolicy::parse_logs(example().as_bytes()).unwrap();
+    assert_eq!(logs.len(), 1);
+    for wrong in [
+        format!("log {}", log(9)),
+        format!("{file}{file}"),
+        key(1).to_string(),
+    ] {
+        assert!(
+            WitnessPolicy::parse_logs(wrong.as_bytes()).is_err(),
+            "{wrong}"
+        );
+    }
 }
 
 #[test]

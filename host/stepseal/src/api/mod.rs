@@ -30,7 +30,7 @@ use crate::engine::Engine;
 pub use auth::{TOKEN_LENGTH_MAX, TOKEN_LENGTH_MIN, Token, TokenError};
 pub use limits::*;
 pub use openapi::{openapi, openapi_json};
-pub use serve::serve;
+pub use serve::{serve, serve_router};
 
 /// Everything of the interface as one service, for [`serve`] and for tests that bring their own connections.
 pub fn router(engine: Engine, token: Token) -> Router {
@@ -88,10 +88,6 @@ impl Api {
 
     fn closing(&self) -> watch::Receiver<bool> {
         self.0.closing.subscribe()
-    }
-
-    fn close(&self) {
-        self.0.closing.send_replace(true);
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(log::tile))
         .routes(routes!(log::consistency))
         .routes(routes!(log::inclusion))
+        .routes(routes!(log::witnesses))
         .routes(routes!(trust::trust_file))
         .routes(routes!(description::openapi_document))
         .routes(routes!(health::healthz))

@@ -47,10 +47,24 @@ pub async fn serve(
     token: Token,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let api = Api::new(engine, token);
+    let router = build(api.clone());
+    serve_router(listener, router, &api.0.closing, shutdown).await
+}
+
+/// The same for any service. `closing` becomes true when no more connections are taken.
+///
+/// # Errors
+/// As those of [`serve`].
+pub async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    closing: &watch::Sender<bool>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let address = listener.local_addr()?;
     tracing::debug!(%address, "serving");
-    let api = Api::new(engine, token);
-    let lanes = Lanes::new(&api);
+    let lanes = Lanes::new(router);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -62,7 +76,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(lane.serve(stream, api.closing()));
+                connections.spawn(lane.serve(stream, closing.subscribe()));
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
@@ -73,7 +87,7 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    api.close();
+    closing.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(DRAIN_WALL_MAX, drained).await.is_err() {
         tracing::warn!(
@@ -103,9 +117,9 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn new(api: &Api) -> Self {
+    fn new(whole: Router) -> Self {
         Self {
-            whole: build(api.clone()),
+            whole,
             little: little(),
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             spare: Arc::new(Semaphore::new(SPARE_CONNECTIONS_MAX)),

@@ -2,6 +2,7 @@
 
 mod monitor;
 mod shard;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -11,14 +12,15 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use stepseal_receipts::checkpoint::Checkpoint;
+use stepseal_receipts::evidence::{EVIDENCE_BYTES_MAX, Evidence, Misbehaviour};
 use stepseal_receipts::note::NOTE_BYTES_MAX;
 use stepseal_receipts::trust::TrustFile;
 
 use super::client::{Client, ClientError};
-use super::output::thousands;
+use super::output::{one_line, thousands};
 use super::verify::read_trust;
 use super::{Answer, Context, files};
-use monitor::{Misbehaviour, Refused, Seen};
+use monitor::{Refused, Seen, proof_between};
 
 /// Bytes of a monitor's state: a checkpoint and one hash for each bit of its size.
 const STATE_BYTES_MAX: u64 = 256 << 10;
@@ -43,6 +45,13 @@ pub(super) enum Log {
         that names the last head of the old one."
     )]
     OpenShard(shard::OpenShard),
+    /// Check what a monitor or a witness keeps as proof that a log misbehaved.
+    #[command(
+        after_help = "Example:\n  stepseal log evidence watched.json.evidence.json --trust trust.json\n\n\
+        Exit code 0 if the log's own signatures prove it, whoever shows you the file."
+    )]
+    Evidence(Proof),
+    Witness(witness::Serve),
 }
 
 /// What `log follow` is given.
@@ -62,6 +71,16 @@ pub(super) struct Follow {
     every: u64,
 }
 
+/// What `log evidence` is given.
+#[derive(Args, Debug)]
+pub(super) struct Proof {
+    /// The evidence.
+    file: PathBuf,
+    /// The log's keys, from a source you trust.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+}
+
 impl Log {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
         match self {
@@ -72,6 +91,8 @@ impl Log {
                 Ok(Answer::Yes)
             }
             Self::Follow(command) => command.run(context),
+            Self::Evidence(command) => command.run(context),
+            Self::Witness(command) => command.run(context),
         }
     }
 }
@@ -85,6 +106,25 @@ fn checkpoint(client: &Client) -> anyhow::Result<String> {
         note.len()
     );
     String::from_utf8(note).context("the host's checkpoint is not text")
+}
+
+impl Proof {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let trust = read_trust(&self.trust)?;
+        let bytes = files::read(&self.file, "the evidence", EVIDENCE_BYTES_MAX as u64)?;
+        let proved = Evidence::parse(&bytes).and_then(|evidence| evidence.proves(&trust.log));
+        let (ok, said) = match proved {
+            Ok(misbehaviour) => (true, misbehaviour.to_string()),
+            Err(error) => (false, error.to_string()),
+        };
+        let member = if ok { "misbehaviour" } else { "why" };
+        let value = json!({"ok": ok, "origin": trust.origin, (member): said});
+        let verdict = if ok { "proved" } else { "not proved" };
+        context
+            .output
+            .result(&value, || format!("{verdict}: {}", one_line(&said)))?;
+        Ok(Answer::of(ok))
+    }
 }
 
 impl Follow {
@@ -147,9 +187,19 @@ impl Follow {
             Ok(newer) => newer,
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Caught(misbehaviour)) => {
-                let evidence = json!({"misbehaviour": misbehaviour.to_string(), "before": seen.note, "now": note});
-                let evidence = serde_json::to_vec_pretty(&evidence)?;
-                files::write(&self.evidence(), &evidence, true)?;
+                let proof = match misbehaviour {
+                    // Without it the heads are kept all the same.
+                    Misbehaviour::Rewritten { before, now } => {
+                        proof_between(before, now, fetch).unwrap_or_default()
+                    }
+                    Misbehaviour::Rewound { .. } | Misbehaviour::Split { .. } => Vec::new(),
+                };
+                let evidence = Evidence {
+                    before: seen.note.clone(),
+                    now: note,
+                    proof,
+                };
+                files::write(&self.evidence(), &evidence.to_json(&misbehaviour), true)?;
                 return Ok(Err(misbehaviour));
             }
         };

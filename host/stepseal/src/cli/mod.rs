@@ -233,9 +233,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ConfigError>() {
         Some(ConfigError::NoHost(_)) => return 3,
-        Some(ConfigError::NoToken(_) | ConfigError::BadUrl(_) | ConfigError::Remote(_)) => {
-            return 2;
-        }
+        Some(
+            ConfigError::NoToken(_)
+            | ConfigError::BadUrl(_)
+            | ConfigError::Remote(_)
+            | ConfigError::Witnesses(_),
+        ) => return 2,
         Some(ConfigError::DataDir(_)) | None => {}
     }
     match error.downcast_ref::<ClientError>() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use stepseal_receipts::checkpoint::default_origin;
+use stepseal_receipts::witness_policy::WitnessPolicy;
 use stepseal_sandbox::CacheSettings;
 
 use super::runtime;
@@ -29,6 +30,8 @@ pub(super) struct OpenOptions {
     pub(super) previous: Option<Previous>,
     /// How long payloads of finished tasks are kept; for ever where absent.
     pub(super) keep_payloads: Option<Duration>,
+    /// Who is to cosign the log's heads.
+    pub(super) witnesses: Option<WitnessPolicy>,
 }
 
 impl Opened {
@@ -60,6 +63,7 @@ impl Opened {
             origin,
             approval_ttl_ms: APPROVAL_TTL_MS,
             keep_payloads: options.keep_payloads,
+            witnesses: options.witnesses,
         })
         .await?;
         Ok(Self { engine, store })

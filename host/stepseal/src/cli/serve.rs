@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,11 +13,14 @@ use tracing_subscriber::EnvFilter;
 
 use super::opened::{OpenOptions, Opened};
 use super::runtime::block_on;
+use super::verify::read_policy;
 use super::{Answer, Context};
 use crate::api;
 use crate::clock::SystemClock;
 use crate::config::{LISTEN_DEFAULT, ServeSettings};
 use crate::data_dir::Held;
+use crate::store::Store as _;
+use crate::witnesses;
 
 /// Environment variable that says what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "STEPSEAL_LOG";
@@ -24,7 +28,8 @@ const LOG_VARIABLE: &str = "STEPSEAL_LOG";
 /// Serve the REST API and run tasks, until SIGTERM or ctrl-c.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stepseal serve --data ./stepseal-data\n  \
-    STEPSEAL_LOG=debug stepseal serve --listen 127.0.0.1:0\n\n\
+    STEPSEAL_LOG=debug stepseal serve --listen 127.0.0.1:0\n  \
+    stepseal serve --witness-policy policy.txt\n\n\
     At the first start it makes the data directory, its keys and the token that clients must show. \
     Back up the data directory: without its keys nobody can go on with its log.")]
 pub(super) struct Serve {
@@ -34,6 +39,12 @@ pub(super) struct Serve {
     /// Listen where other machines can reach it. The host speaks plain HTTP: the network between must be trusted.
     #[arg(long)]
     allow_remote: bool,
+    /// Witnesses to ask for cosignatures of the log's heads: a C2SP tlog-policy with their URLs.
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
+    /// Ask witnesses on other machines over plain HTTP too.
+    #[arg(long)]
+    witness_plain_http: bool,
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
@@ -52,6 +63,12 @@ impl Serve {
             keep_payloads: self
                 .keep_payloads
                 .map(|days| Duration::from_hours(24 * days)),
+            witnesses: self
+                .witness_policy
+                .as_deref()
+                .map(read_policy)
+                .transpose()?,
+            witness_plain_http: self.witness_plain_http,
         };
         settings.check()?;
         start_logging()?;
@@ -61,7 +78,8 @@ impl Serve {
     }
 }
 
-fn start_logging() -> anyhow::Result<()> {
+/// Writes what is logged to stderr.
+pub(super) fn start_logging() -> anyhow::Result<()> {
     let filter = match std::env::var(LOG_VARIABLE) {
         Ok(directives) => EnvFilter::try_new(directives)
             .with_context(|| format!("{LOG_VARIABLE} cannot be read"))?,
@@ -82,9 +100,14 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
     let options = OpenOptions {
         origin: settings.origin.clone(),
         keep_payloads: settings.keep_payloads,
+        witnesses: settings.witnesses.clone(),
         ..OpenOptions::default()
     };
     let opened = Opened::open(held, options).await?;
+    if let Some(identity) = opened.store.identity().await? {
+        let own = [&identity.log_key, &identity.record_key];
+        settings.check_keys(&identity.origin, own)?;
+    }
     let token = held.token(&SystemClock)?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(
@@ -95,6 +118,8 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
     let url = format!("http://{}", listener.local_addr()?);
     let runtime = opened.engine.runtime();
     opened.engine.start();
+    // Dropped, and with it whatever is asked, when the host stops.
+    let _asking = witnesses::start(&opened.engine);
     held.announce(&url)?;
     let text = format!(
         "stepseal {} listens on {url}\n  data   {} (the token is in {})\n  engine {}, {}\n  try    stepseal --data {} doctor",
@@ -114,7 +139,7 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
 }
 
 /// Completes at SIGTERM or ctrl-c.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("ctrl-c cannot be waited for")?;
     Ok(async move {

@@ -94,7 +94,8 @@ pub(super) fn read_checkpoint(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).with_context(|| format!("{} is not a checkpoint", path.display()))
 }
 
-fn read_policy(path: &Path) -> anyhow::Result<WitnessPolicy> {
+/// Reads who must have cosigned.
+pub(super) fn read_policy(path: &Path) -> anyhow::Result<WitnessPolicy> {
     let bytes = files::read(path, "the witness policy", POLICY_BYTES_MAX as u64)?;
     WitnessPolicy::parse(&bytes)
         .with_context(|| format!("{} is not a witness policy", path.display()))

@@ -17,16 +17,18 @@ use crate::store::CheckpointRow;
 const CHECKPOINT_AGE_MAX: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// The signed head of the log (C2SP tlog-checkpoint), a second old at most.
+    /// The signed head of the log (C2SP tlog-checkpoint), a second old at most, with the cosignatures that come within a
+    /// moment. Never an older one that has more of them: a monitor is to see the log as it is.
     pub async fn log_checkpoint(&self) -> Result<String, EngineError> {
         let now = self.0.clock.now().unix_ms();
         let recent = self.0.store.checkpoint().await?.filter(|last| {
             Duration::from_millis(now.abs_diff(last.signed.unix_ms())) < CHECKPOINT_AGE_MAX
         });
-        match recent {
-            Some(last) => Ok(last.note),
-            None => Ok(self.signed_checkpoint().await?.note),
-        }
+        let newest = match recent {
+            Some(last) => last,
+            None => self.signed_checkpoint().await?,
+        };
+        Ok(self.with_cosignatures(newest).await.note)
     }
 
     /// The bytes of a tile, which never change; `None` where the log does not fill it to its width.
@@ -166,6 +168,9 @@ impl Engine {
         };
         self.0.store.put_checkpoint(&row).await?;
         self.keep_head(&row.note).await?;
+        if let Some(witnesses) = &self.0.witnesses {
+            witnesses.signed();
+        }
         Ok(row)
     }
 }

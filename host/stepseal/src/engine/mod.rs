@@ -27,6 +27,7 @@ mod task;
 pub mod tasks;
 mod verdict;
 mod waiters;
+pub mod witnesses;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use stepseal_receipts::keys::SigningKey;
 use stepseal_receipts::record;
+use stepseal_receipts::witness_policy::WitnessPolicy;
 use stepseal_sandbox::{RuntimeInfo, Sandbox};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -49,6 +51,7 @@ use crate::store::{KeyRow, Store};
 use components::{Content, Registry};
 use policies::Rules;
 use waiters::Waiters;
+use witnesses::Witnesses;
 
 /// How long a person has to decide, in milliseconds, where the operator does not say otherwise.
 pub const APPROVAL_TTL_MS: u64 = 24 * 3_600_000;
@@ -79,6 +82,8 @@ pub struct EngineSettings {
     pub approval_ttl_ms: u64,
     /// How long payloads of finished tasks are kept; for ever where absent.
     pub keep_payloads: Option<Duration>,
+    /// Who is to cosign the log's heads: the witnesses of this policy that have an address.
+    pub witnesses: Option<WitnessPolicy>,
 }
 
 /// The engine behind API and CLI. Cheap to clone.
@@ -99,6 +104,7 @@ struct Inner {
     runtime: record::Runtime,
     approval_ttl_ms: u64,
     keep_payloads: Option<Duration>,
+    witnesses: Option<Witnesses>,
     registry: Registry,
     rules: RwLock<Arc<Rules>>,
     /// The database may hold other rules than `rules`.
@@ -131,6 +137,10 @@ impl Engine {
             }
             None => None,
         };
+        let witnesses = match settings.witnesses {
+            Some(policy) => Some(Witnesses::new(policy, settings.store.cosignatures().await?)),
+            None => None,
+        };
         let sandbox = settings.sandbox.runtime();
         let runtime = record::Runtime {
             host: concat!("stepseal ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -150,6 +160,7 @@ impl Engine {
             runtime,
             approval_ttl_ms: settings.approval_ttl_ms,
             keep_payloads: settings.keep_payloads,
+            witnesses,
             registry: Registry::new(),
             rules: RwLock::new(Arc::new(Rules::new(
                 std::collections::BTreeMap::new(),

@@ -30,7 +30,10 @@ impl Engine {
         self.exists(task).await?;
         // Records before the checkpoint, so that the checkpoint covers them all.
         let records = self.0.store.records(task).await?;
-        let checkpoint = self.signed_checkpoint().await?;
+        // Its reader has seen as much already, and a smaller head would look like a rewind.
+        let covers = records.last().map_or(0, |row| row.index + 1);
+        let covers = covers.max(seen.unwrap_or(0));
+        let checkpoint = self.witnessed_checkpoint(covers).await?;
         let size = checkpoint.head.size;
         let broken = |why: String| EngineError::Internal(format!("receipt of task {task}: {why}"));
         let plans: Result<Vec<_>, _> = records

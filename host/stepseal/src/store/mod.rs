@@ -138,6 +138,12 @@ pub trait Store: Send + Sync + 'static {
     async fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreError>;
     /// Remembers a checkpoint before anyone sees its signature. The same size with another root is an error.
     async fn put_checkpoint(&self, row: &CheckpointRow) -> Result<(), StoreError>;
+    /// Remembers a cosignature of a signed checkpoint, in the place of the one before of this witness, and forgets those of the
+    /// sizes in `forget`.
+    async fn put_cosignature(&self, row: &CosignatureRow, forget: &[u64])
+    -> Result<(), StoreError>;
+    /// Every cosignature that is remembered with its checkpoint, the smallest first.
+    async fn cosignatures(&self) -> Result<Vec<(CheckpointRow, CosignatureRow)>, StoreError>;
 
     /// A key of a bucket, with the version its last write gave it.
     async fn bucket_get(&self, bucket: &str, key: &str) -> Result<Option<Versioned>, StoreError>;
@@ -520,6 +526,17 @@ pub struct CheckpointRow {
     pub note: String,
     /// When it was signed.
     pub signed: Timestamp,
+}
+
+/// A cosignature of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CosignatureRow {
+    /// Leaves of the checkpoint.
+    pub size: u64,
+    /// The witness's key (a vkey).
+    pub witness: String,
+    /// The signature line, without its newline.
+    pub line: String,
 }
 
 /// Why the database did not do what it was asked.

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use crate::api::Api;
 use crate::api::params::{Params, Segment};
 use crate::api::problem::{ApiError, Kind};
-use crate::api::wire::{LogProof, Problem};
+use crate::api::wire::{List, LogProof, LogWitness, Problem};
 
 /// What begins the paths that need no token: a log that only its host's clients can watch is watched by nobody. Its leaves
 /// are digests and signatures, and say nothing of what ran.
@@ -24,7 +24,8 @@ const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Gives the signed head of the log
 ///
-/// A C2SP tlog-checkpoint in a signed note, at most a second old. Needs no token.
+/// A C2SP tlog-checkpoint in a signed note, at most a second old, with the cosignatures of the host's witnesses that come in
+/// time. Needs no token.
 #[utoipa::path(get, path = "/log/checkpoint", tag = "log", operation_id = "log_checkpoint", security(()),
     responses((status = 200, description = "The checkpoint", body = String, content_type = "text/plain")))]
 pub(super) async fn checkpoint(State(api): State<Api>) -> Result<impl IntoResponse, ApiError> {
@@ -109,4 +110,16 @@ pub(super) async fn inclusion(
 ) -> Result<Json<LogProof>, ApiError> {
     let proof = api.engine().inclusion(params.index, params.size).await?;
     Ok(Json(LogProof::new(&proof)))
+}
+
+/// Says how it goes with the witnesses of the log
+///
+/// Those that the host was started with, in the order of their policy.
+#[utoipa::path(get, path = "/v1/log/witnesses", tag = "log", operation_id = "log_witnesses",
+    responses((status = 200, description = "The witnesses", body = List<LogWitness>)))]
+pub(super) async fn witnesses(State(api): State<Api>) -> Json<List<LogWitness>> {
+    let witnesses = api.engine().witnesses().into_iter();
+    Json(List {
+        items: witnesses.map(LogWitness::from).collect(),
+    })
 }

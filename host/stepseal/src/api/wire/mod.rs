@@ -29,7 +29,7 @@ pub use approval::{
 pub use component::{Component, ComponentKind};
 pub use event::Event;
 pub use grant::{Grant, GrantDocument, GrantLimits};
-pub use log::LogProof;
+pub use log::{LogProof, LogWitness};
 pub use plan::{CheckedStep, Plan, PlanCheck, PlanStep, Retry, Submission, Verdict};
 pub use policy::{Mode, NewPolicy, Policy, Scope};
 pub use problem::{Fault, Problem};

@@ -3,13 +3,19 @@
 //! It keeps the right edge of the tree it has seen and adds every new leaf hash to it. Only a log that continues that very
 //! tree leads to the root that is signed, so nothing the host says about its own consistency is believed.
 
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::checkpoint::{Checkpoint, CheckpointError};
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::evidence::Misbehaviour;
+use stepseal_receipts::leaf::node_hash;
 use stepseal_receipts::note::VerifierKey;
-use stepseal_receipts::tile::Tile;
-use stepseal_receipts::tree::{FRONTIER_BYTES_MAX, Frontier};
+use stepseal_receipts::tile::{HEIGHT, Tile, TileKind, WIDTH_MAX};
+use stepseal_receipts::tree::{FRONTIER_BYTES_MAX, Frontier, NodeId, ProofPlan};
 
 /// What is remembered between two looks.
 #[derive(Clone, Debug)]
@@ -39,21 +45,6 @@ pub(super) enum StateError {
     Checkpoint(#[from] CheckpointError),
     #[error("its tree is not that of its checkpoint")]
     Edge,
-}
-
-/// What a log did that no honest log does.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misbehaviour {
-    #[error("the log was rewound: it signed {before} entries before, and {now} now")]
-    Rewound { before: u64, now: u64 },
-    #[error(
-        "the log shows different people different trees: it signed two heads of {size} entries with different roots"
-    )]
-    Split { size: u64 },
-    #[error(
-        "the log was rewritten: its {now} entries do not continue the {before} that it signed before"
-    )]
-    Rewritten { before: u64, now: u64 },
 }
 
 /// Why a newer head was not taken up.
@@ -153,9 +144,62 @@ impl Seen {
     }
 }
 
+/// The hashes that show which first `old` leaves the tree of `new` leaves holds, from its tiles, as [`Evidence`] has them. They
+/// prove what they lead to, so the tiles need not be believed.
+///
+/// [`Evidence`]: stepseal_receipts::evidence::Evidence
+pub(super) fn proof_between(
+    old: u64,
+    new: u64,
+    mut fetch: impl FnMut(&Tile) -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<Vec<Digest>> {
+    let plan = ProofPlan::consistency(old, new)?;
+    let left_out = old.is_power_of_two().then(|| old.ilog2());
+    let left_out = left_out.map(u8::try_from).transpose()?;
+    let left_out = left_out.map(|level| NodeId { level, index: 0 });
+    let mut hashes = BTreeMap::new();
+    for node in plan.nodes().into_iter().chain(left_out) {
+        hashes.insert(node, node_from_tile(node, new, &mut fetch)?);
+    }
+    let mut proof: Vec<Digest> = left_out.map(|node| hashes[&node]).into_iter().collect();
+    proof.extend(plan.assemble(|node| hashes.get(&node).copied())?);
+    Ok(proof)
+}
+
+/// The hash of a complete subtree of the tree of `size` leaves.
+fn node_from_tile(
+    node: NodeId,
+    size: u64,
+    fetch: &mut impl FnMut(&Tile) -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<Digest> {
+    let (level, height) = (node.level / HEIGHT, node.level % HEIGHT);
+    let first = node.index << height;
+    let index = first / u64::from(WIDTH_MAX);
+    let begin = index * u64::from(WIDTH_MAX);
+    let width = ((size >> (level * HEIGHT)) - begin).min(WIDTH_MAX.into());
+    let tile = Tile {
+        kind: TileKind::Hashes(level),
+        index,
+        width: u16::try_from(width)?,
+    };
+    let hashes = tile.hashes(&fetch(&tile)?);
+    let place = usize::try_from(first - begin)?;
+    let hashes = hashes
+        .as_ref()
+        .and_then(|hashes| hashes.get(place..)?.get(..1 << height));
+    let mut hashes = hashes
+        .with_context(|| format!("the tile {} is none", tile.path()))?
+        .to_vec();
+    while hashes.len() > 1 {
+        let pairs = hashes.chunks(2);
+        hashes = pairs.map(|pair| node_hash(&pair[0], &pair[1])).collect();
+    }
+    Ok(hashes[0])
+}
+
 #[cfg(test)]
 mod tests {
-    use stepseal_receipts::digest::Digest;
+    use stepseal_receipts::evidence::Evidence;
     use stepseal_receipts::keys::SigningKey;
 
     use super::*;
@@ -201,8 +245,16 @@ mod tests {
         }
 
         fn tile(&self, tile: &Tile) -> Vec<u8> {
+            let TileKind::Hashes(level) = tile.kind else {
+                panic!("a monitor reads hashes");
+            };
+            let mut level_hashes = self.0.clone();
+            for _ in 0..level * HEIGHT {
+                let (pairs, _) = level_hashes.as_chunks::<2>();
+                level_hashes = pairs.iter().map(|[a, b]| node_hash(a, b)).collect();
+            }
             let first = usize::try_from(tile.index).unwrap() * 256;
-            let hashes = &self.0[first..first + usize::from(tile.width)];
+            let hashes = &level_hashes[first..first + usize::from(tile.width)];
             hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
         }
 
@@ -264,6 +316,42 @@ mod tests {
                 }
             );
         }
+    }
+
+    #[test]
+    fn a_rewritten_log_proves_it_by_its_own_tiles() {
+        let honest = |size: u64| Log::of((0..size).map(|leaf| leaf.to_string()));
+        for (before, now) in [
+            (1, 2),
+            (5, 9),
+            (8, 9),
+            (256, 300),
+            (300, 600),
+            (512, 1100),
+            (700, 701),
+        ] {
+            let old = honest(before);
+            let new = Log::of((0..now).map(|leaf| format!("other {leaf}")));
+            let proof = |log: &Log| proof_between(before, now, |tile| Ok(log.tile(tile))).unwrap();
+            let evidence = Evidence {
+                before: old.head().0,
+                now: new.head().0,
+                proof: proof(&new),
+            };
+            assert_eq!(
+                evidence.proves(&Log::known()).unwrap(),
+                Misbehaviour::Rewritten { before, now }
+            );
+            let nothing = Evidence {
+                now: honest(now).head().0,
+                proof: proof(&honest(now)),
+                ..evidence
+            };
+            assert!(nothing.proves(&Log::known()).is_err());
+        }
+        let missing = proof_between(5, 9, |_| anyhow::bail!("not there"));
+        assert!(missing.is_err());
+        assert!(proof_between(5, 9, |_| Ok(vec![0; 31])).is_err());
     }
 
     #[test]

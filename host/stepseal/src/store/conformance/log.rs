@@ -5,8 +5,8 @@ use stepseal_receipts::tree::{Frontier, NodeId, ProofPlan, empty_root, verify_in
 
 use super::{Fixture, accept, act, assert_refused, at, digest, operator, record, task, transition};
 use crate::store::{
-    Accept, CheckpointRow, GrantRow, LogHead, LogRow, PolicyRow, RecordRow, Store, StoreError,
-    Transition,
+    Accept, CheckpointRow, CosignatureRow, GrantRow, LogHead, LogRow, PolicyRow, RecordRow, Store,
+    StoreError, Transition,
 };
 
 /// Accepts `tasks` tasks at once, each with `records` records. Returns the records of all, by leaf index.
@@ -168,6 +168,54 @@ pub(crate) async fn a_checkpoint_is_never_contradicted(fixture: &impl Fixture) {
     let again = checkpoint(5, "root of 5", "five, signed again");
     store.put_checkpoint(&again).await.unwrap();
     assert_eq!(store.checkpoint().await.unwrap(), Some(again));
+}
+
+pub(crate) async fn cosignatures_are_kept_with_their_checkpoints_until_forgotten(
+    fixture: &impl Fixture,
+) {
+    let store = fixture.open().await;
+    assert_eq!(store.cosignatures().await.unwrap(), []);
+    fill(&*store, "t", 1, 5).await;
+    let checkpoint = |size: u64| CheckpointRow {
+        head: LogHead {
+            size,
+            root: digest(&format!("root of {size}")),
+        },
+        note: format!("note of {size}"),
+        signed: at(size),
+    };
+    let cosignature = |size: u64, witness: &str, line: &str| CosignatureRow {
+        size,
+        witness: witness.to_owned(),
+        line: line.to_owned(),
+    };
+    for size in [2, 3, 5] {
+        store.put_checkpoint(&checkpoint(size)).await.unwrap();
+    }
+    let (two, three) = (cosignature(2, "a", "a of 2"), cosignature(3, "a", "a of 3"));
+    let (first, second) = (cosignature(5, "b", "early"), cosignature(5, "b", "late"));
+    for row in [&three, &two, &first, &second] {
+        store.put_cosignature(row, &[]).await.unwrap();
+    }
+    let all = [
+        (checkpoint(2), two),
+        (checkpoint(3), three),
+        (checkpoint(5), second),
+    ];
+    assert_eq!(store.cosignatures().await.unwrap(), all);
+    let nothing = cosignature(4, "a", "of a head that was never signed");
+    let refused = store.put_cosignature(&nothing, &[]).await;
+    assert!(
+        matches!(refused, Err(StoreError::Refused { .. })),
+        "{refused:?}"
+    );
+
+    let last = cosignature(5, "a", "a of 5");
+    store.put_cosignature(&last, &[2, 3, 4]).await.unwrap();
+    drop(store);
+    let store = fixture.open().await;
+    let left = [(checkpoint(5), last), all[2].clone()];
+    assert_eq!(store.cosignatures().await.unwrap(), left);
 }
 
 pub(crate) async fn everything_is_there_after_a_restart(fixture: &impl Fixture) {

@@ -72,6 +72,7 @@ macro_rules! suite {
             log::nodes_that_do_not_exist_are_left_out,
             log::a_record_must_be_the_next_of_its_task,
             log::a_checkpoint_is_never_contradicted,
+            log::cosignatures_are_kept_with_their_checkpoints_until_forgotten,
             log::everything_is_there_after_a_restart,
             keyvalue::a_value_is_read_back_with_a_version,
             keyvalue::a_version_never_comes_back,

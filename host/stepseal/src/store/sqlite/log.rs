@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, SqlitePool};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::tree::{Frontier, NodeId};
 
 use super::row;
 use super::writer::Writer;
-use crate::store::{CheckpointRow, LogHead, LogRow, NewAct, NewRecord, RecordRow, StoreError};
+use crate::store::{
+    CheckpointRow, CosignatureRow, LogHead, LogRow, NewAct, NewRecord, RecordRow, StoreError,
+};
 
 /// Nodes asked for in one statement. A proof needs at most 64.
 const NODES_MAX: usize = 256;
@@ -206,23 +208,27 @@ pub(super) fn nodes_sql(count: usize) -> String {
 }
 
 pub(super) async fn checkpoint(readers: &SqlitePool) -> Result<Option<CheckpointRow>, StoreError> {
-    let found: Option<(i64, Vec<u8>, String, i64)> = sqlx::query_as(
+    let found: Option<CheckpointColumns> = sqlx::query_as(
         "SELECT size, root, note, signed_ms FROM checkpoints ORDER BY size DESC LIMIT 1",
     )
     .fetch_optional(readers)
     .await?;
-    found
-        .map(|(size, root, note, signed)| {
-            Ok(CheckpointRow {
-                head: LogHead {
-                    size: row::unsigned("the size of a checkpoint", size)?,
-                    root: row::digest("the root of a checkpoint", &root)?,
-                },
-                note,
-                signed: row::time("the time of a checkpoint", signed)?,
-            })
-        })
-        .transpose()
+    found.map(checkpoint_row).transpose()
+}
+
+type CheckpointColumns = (i64, Vec<u8>, String, i64);
+
+fn checkpoint_row(
+    (size, root, note, signed): CheckpointColumns,
+) -> Result<CheckpointRow, StoreError> {
+    Ok(CheckpointRow {
+        head: LogHead {
+            size: row::unsigned("the size of a checkpoint", size)?,
+            root: row::digest("the root of a checkpoint", &root)?,
+        },
+        note,
+        signed: row::time("the time of a checkpoint", signed)?,
+    })
 }
 
 /// A head of more leaves than the log has is refused too: it would promise records that a crash could take back.
@@ -256,4 +262,72 @@ pub(super) async fn put_checkpoint(writer: &Writer, new: CheckpointRow) -> Resul
             "{size} leaves are more than the log has, or were signed with another root before"
         ),
     })
+}
+
+pub(super) async fn put_cosignature(
+    writer: &Writer,
+    new: CosignatureRow,
+    forget: &[u64],
+) -> Result<(), StoreError> {
+    let size = row::signed("the size of a checkpoint", new.size)?;
+    let forget = forget
+        .iter()
+        .map(|&size| row::signed("the size of a checkpoint", size));
+    let forget: Vec<i64> = forget.collect::<Result<_, _>>()?;
+    let put = writer
+        .write(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                let done = sqlx::query(
+                    "INSERT INTO cosignatures (size, witness, line) SELECT size, $2, $3 FROM checkpoints WHERE size = $1 \
+                     ON CONFLICT (size, witness) DO UPDATE SET line = excluded.line",
+                )
+                .bind(size)
+                .bind(new.witness)
+                .bind(new.line)
+                .execute(&mut *transaction)
+                .await?;
+                for size in forget {
+                    sqlx::query("DELETE FROM cosignatures WHERE size = $1")
+                        .bind(size)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                transaction.commit().await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await?;
+    if put {
+        return Ok(());
+    }
+    Err(StoreError::Refused {
+        what: "a cosignature",
+        why: format!("no checkpoint of {size} leaves was signed"),
+    })
+}
+
+pub(super) async fn cosignatures(
+    readers: &SqlitePool,
+) -> Result<Vec<(CheckpointRow, CosignatureRow)>, StoreError> {
+    let rows: Vec<(i64, Vec<u8>, String, i64, String, String)> = sqlx::query_as(
+        "SELECT size, root, note, signed_ms, witness, line FROM cosignatures JOIN checkpoints USING (size) \
+         ORDER BY size, witness",
+    )
+    .fetch_all(readers)
+    .await?;
+    let rows = rows.into_iter();
+    rows.map(|(size, root, note, signed, witness, line)| {
+        let checkpoint = checkpoint_row((size, root, note, signed))?;
+        let size = checkpoint.head.size;
+        Ok((
+            checkpoint,
+            CosignatureRow {
+                size,
+                witness,
+                line,
+            },
+        ))
+    })
+    .collect()
 }

@@ -37,8 +37,8 @@ use stepseal_receipts::tree::NodeId;
 use self::writer::Writer;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, CheckpointRow, CommitError, ComponentKind,
-    ComponentRow, EventRow, GrantRow, Identity, KeyRow, LogHead, LogRow, NewAct, NewTask,
-    PolicyRow, RecordRow, Store, StoreError, TaskQuery, TaskRow, Transition,
+    ComponentRow, CosignatureRow, EventRow, GrantRow, Identity, KeyRow, LogHead, LogRow, NewAct,
+    NewTask, PolicyRow, RecordRow, Store, StoreError, TaskQuery, TaskRow, Transition,
 };
 
 /// A database in one file.
@@ -255,6 +255,18 @@ impl Store for SqliteStore {
 
     async fn put_checkpoint(&self, row: &CheckpointRow) -> Result<(), StoreError> {
         log::put_checkpoint(&self.writer, row.clone()).await
+    }
+
+    async fn put_cosignature(
+        &self,
+        row: &CosignatureRow,
+        forget: &[u64],
+    ) -> Result<(), StoreError> {
+        log::put_cosignature(&self.writer, row.clone(), forget).await
+    }
+
+    async fn cosignatures(&self) -> Result<Vec<(CheckpointRow, CosignatureRow)>, StoreError> {
+        log::cosignatures(&self.readers).await
     }
 
     async fn bucket_get(&self, bucket: &str, key: &str) -> Result<Option<Versioned>, StoreError> {

@@ -30,11 +30,18 @@ const CHECKPOINT_PAGES: &str = "4000";
 const CACHE_KIB: &str = "-8000";
 
 /// Every migration this program knows, oldest first. The database keeps a checksum of each.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "first",
-    include_str!("../../../../../migrations/sqlite/0001_first.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "first",
+        include_str!("../../../../../migrations/sqlite/0001_first.sql"),
+    ),
+    (
+        2,
+        "cosignatures",
+        include_str!("../../../../../migrations/sqlite/0002_cosignatures.sql"),
+    ),
+];
 
 /// An open database.
 pub(super) struct Opened {
