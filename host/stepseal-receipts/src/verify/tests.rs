@@ -3,6 +3,7 @@ mod container;
 mod hostile;
 mod links;
 mod meaning;
+mod vectors;
 mod world;
 
 use super::{Check, Options, Outcome3, verify};

@@ -432,7 +432,7 @@ fn a_log_that_grew_since_it_was_last_seen_is_append_only() {
 }
 
 /// The head of the receipt's log when it had `size` leaves.
-fn rebuilt(receipt: &crate::receipt::Receipt, log: &mut Log, size: u64) -> String {
+pub(super) fn rebuilt(receipt: &crate::receipt::Receipt, log: &mut Log, size: u64) -> String {
     for index in 0..size {
         match receipt.entries.iter().find(|entry| entry.index == index) {
             None => log.append_others(1),
