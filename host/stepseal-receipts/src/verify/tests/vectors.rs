@@ -108,7 +108,7 @@ impl Vector {
         let faults = faults.iter().map(|(check, index, member)| {
             let mut fault = json!({"check": check, "member": member});
             if let Some(index) = index {
-                fault["index"] = (*index).into();
+                fault["index"] = index.to_string().into();
             }
             fault
         });
