@@ -66,6 +66,11 @@ fn every_operation_answers_as_it_is_documented() {
     events("last-event-id", &last.to_string()).expect(204);
     host.get(format!("/v1/tasks/{task}/records"));
     host.receipt_verified(&task);
+    for place in ["/log/checkpoint", "/log/tile/0/000.p/1"] {
+        host.call("GET", place).send().expect(200);
+    }
+    host.get("/v1/log/consistency?from=1&to=2");
+    host.get("/v1/log/inclusion?index=0&size=1");
     let other = id(&host.submit(&submission));
     host.call("POST", format!("/v1/tasks/{other}/cancel"))
         .send()

@@ -14,6 +14,7 @@ mod contract;
 mod data_dir;
 mod host;
 mod hostile;
+mod log;
 mod plans;
 mod policies;
 mod receipts;

@@ -22,9 +22,13 @@ pub const PEM_BYTES_MAX: usize = 4 * 1024;
 pub const SPKI_BYTES: usize = 44;
 
 /// What stands before the 32 bytes of the key in its DER (RFC 8410 §4): SEQUENCE { SEQUENCE { 1.3.101.112 }, BIT STRING }.
-const SPKI_PREFIX: [u8; 12] = [
+pub(crate) const SPKI_PREFIX: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
+
+/// What the text of a public key must be, for errors.
+pub(crate) const SPKI_EXPECTED: &str =
+    "the base64 of a 44-byte Ed25519 SubjectPublicKeyInfo whose key is not weak";
 
 /// Characters of the base64 of [`SPKI_BYTES`].
 const SPKI_BASE64_BYTES: usize = 60;

@@ -1,8 +1,9 @@
 //! Stepseal's records, log and receipts: bytes and keys in, values out.
 //!
 //! In scope: the values that are signed ([`json`], [`digest`], [`time`], [`payload`], [`record`]), how they are signed
-//! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`]), the file that proves them
-//! ([`receipt`], [`trust`]) with its offline verification ([`verify`]), and the life of tasks and steps ([`state`]).
+//! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`], [`tile`], [`cosignature`]), the file that
+//! proves them ([`receipt`], [`trust`], [`witness_policy`]) with its offline verification ([`verify`]), and the life of tasks and
+//! steps ([`state`]).
 //! `FORMAT.md` beside this crate's manifest is the specification; the modules name the sections of the standards they implement.
 //!
 //! Deliberately absent: a clock, randomness, files, network, threads, async, storage and the sandbox. Time, nonces, salts
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod digest;
 pub mod dsse;
 pub mod json;
@@ -25,7 +27,9 @@ pub mod payload;
 pub mod receipt;
 pub mod record;
 pub mod state;
+pub mod tile;
 pub mod time;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness_policy;

@@ -1,7 +1,7 @@
 //! Signed notes (C2SP signed-note): a text, and signatures of named keys over it.
 //!
-//! Only Ed25519 signatures (type 0x01) are made and verified. Signatures of unknown keys are kept and passed over; a bad
-//! signature of a known key rejects the whole note.
+//! Only Ed25519 signatures (type 0x01) are made and verified here; [`crate::cosignature`] adds those of witnesses.
+//! Signatures of unknown keys are kept and passed over; a bad signature of a known key rejects the whole note.
 
 use std::fmt;
 use std::str::FromStr;
@@ -99,7 +99,7 @@ pub enum NoteError {
 }
 
 /// Whether `name` can stand in a note (C2SP signed-note, "Format").
-fn check_name(name: &str) -> Result<(), NoteError> {
+pub(crate) fn check_name(name: &str) -> Result<(), NoteError> {
     let allowed = (1..=NAME_BYTES_MAX).contains(&name.len())
         && !name.chars().any(|character| {
             character.is_whitespace() || character.is_control() || character == '+'
@@ -109,6 +109,66 @@ fn check_name(name: &str) -> Result<(), NoteError> {
     } else {
         Err(NoteError::Name)
     }
+}
+
+/// The first 4 bytes of SHA-256 of a name, a newline, a signature type and a public key: one key has another id for every
+/// type, so that no signature passes for one of another type.
+pub(crate) fn key_id(name: &str, signature_type: u8, key: &PublicKey) -> [u8; 4] {
+    let parts: [&[u8]; 4] = [name.as_bytes(), b"\n", &[signature_type], &key.to_bytes()];
+    *Digest::of_parts(&parts)
+        .as_bytes()
+        .first_chunk::<4>()
+        .expect("a digest has 32 bytes")
+}
+
+/// Reads name, key and key id of the text of a verifier key of one signature type.
+pub(crate) fn parse_key(
+    text: &str,
+    signature_type: u8,
+) -> Result<(String, PublicKey, [u8; 4]), NoteError> {
+    if text.len() > VERIFIER_KEY_BYTES_MAX {
+        return Err(NoteError::VerifierKey);
+    }
+    // The base64 may contain `+` too.
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(base64)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::VerifierKey);
+    };
+    if id.len() != 8 || !id.bytes().all(|digit| nibble(digit).is_some()) {
+        return Err(NoteError::VerifierKey);
+    }
+    let bytes = STANDARD
+        .decode(base64)
+        .map_err(|_| NoteError::VerifierKey)?;
+    let key: &[u8; 32] = match bytes.split_first() {
+        Some((&found, key)) if found == signature_type => {
+            key.try_into().map_err(|_| NoteError::VerifierKey)?
+        }
+        _ => return Err(NoteError::VerifierKey),
+    };
+    check_name(name)?;
+    let key = PublicKey::from_bytes(key)?;
+    let key_id = key_id(name, signature_type, &key);
+    let expected = hex(&key_id);
+    if expected != id {
+        return Err(NoteError::KeyId {
+            expected,
+            found: id.to_owned(),
+        });
+    }
+    Ok((name.to_owned(), key, key_id))
+}
+
+/// Writes what [`parse_key`] reads.
+pub(crate) fn write_key(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    key_id: [u8; 4],
+    signature_type: u8,
+    key: &PublicKey,
+) -> fmt::Result {
+    let key = [&[signature_type], key.to_bytes().as_slice()].concat();
+    write!(f, "{name}+{}+{}", hex(&key_id), STANDARD.encode(key))
 }
 
 /// One signature line of a note, verified or not.
@@ -258,48 +318,17 @@ impl VerifierKey {
     /// The verifier key of a public key under `name`.
     pub fn new(name: &str, key: &PublicKey) -> Result<Self, NoteError> {
         check_name(name)?;
-        let digest = Digest::of_parts(&[name.as_bytes(), b"\n", &[ED25519], &key.to_bytes()]);
-        let key_id = *digest
-            .as_bytes()
-            .first_chunk::<4>()
-            .expect("a digest has 32 bytes");
         Ok(Self {
             name: name.to_owned(),
-            key_id,
+            key_id: key_id(name, ED25519, key),
             key: key.clone(),
         })
     }
 
     /// Reads the text form; the key id in it must be right.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        if text.len() > VERIFIER_KEY_BYTES_MAX {
-            return Err(NoteError::VerifierKey);
-        }
-        // The base64 may contain `+` too.
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(key_id), Some(base64)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(NoteError::VerifierKey);
-        };
-        if key_id.len() != 8 || !key_id.bytes().all(|digit| nibble(digit).is_some()) {
-            return Err(NoteError::VerifierKey);
-        }
-        let bytes = STANDARD
-            .decode(base64)
-            .map_err(|_| NoteError::VerifierKey)?;
-        let key: &[u8; 32] = match bytes.split_first() {
-            Some((&ED25519, key)) => key.try_into().map_err(|_| NoteError::VerifierKey)?,
-            _ => return Err(NoteError::VerifierKey),
-        };
-        let verifier = Self::new(name, &PublicKey::from_bytes(key)?)?;
-        let expected = hex(&verifier.key_id);
-        if expected != key_id {
-            return Err(NoteError::KeyId {
-                expected,
-                found: key_id.to_owned(),
-            });
-        }
-        Ok(verifier)
+        let (name, key, key_id) = parse_key(text, ED25519)?;
+        Ok(Self { name, key_id, key })
     }
 
     /// The name the key signs under; for a log, its origin.
@@ -325,14 +354,7 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[ED25519], self.key.to_bytes().as_slice()].concat();
-        write!(
-            f,
-            "{}+{}+{}",
-            self.name,
-            hex(&self.key_id),
-            STANDARD.encode(key)
-        )
+        write_key(f, &self.name, self.key_id, ED25519, &self.key)
     }
 }
 

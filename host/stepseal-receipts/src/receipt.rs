@@ -21,6 +21,7 @@ pub const CONSISTENCY_MAX: usize = 64;
 const DEPTH_MAX: usize = 16;
 
 const HASH: &str = "the base64 of 32 bytes";
+const RISING: &str = "a list whose sizes rise, each of them once";
 
 /// How large a receipt may be. A reader takes no more, so a hostile file costs no more than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ pub struct Receipt {
     pub approvals: Vec<Envelope>,
     /// Blobs whose digests the records hold: payloads with their prefix and salt.
     pub disclosures: Vec<Vec<u8>>,
-    /// Proofs that the log grew from earlier sizes.
+    /// Proofs that the log grew from earlier sizes, the smallest first and each size once.
     pub consistency: Vec<Consistency>,
     /// Members this version does not know. Nothing signs them.
     pub unrecognised: Map<String, Value>,
@@ -71,12 +72,12 @@ pub struct Entry {
     pub proof: Vec<Digest>,
 }
 
-/// A proof that the log of the checkpoint holds the log of another size as it was, or is held by it.
+/// A proof that the log of the checkpoint holds the log of an earlier size as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consistency {
-    /// The other size.
+    /// The earlier size: that of a checkpoint which somebody saw.
     pub size: u64,
-    /// RFC 6962 consistency proof between that size and the checkpoint's.
+    /// RFC 6962 consistency proof from that size to the checkpoint's.
     pub proof: Vec<Digest>,
 }
 
@@ -112,14 +113,19 @@ impl Receipt {
         members.need_parsed("mediaType", MEDIA_TYPE, |text| {
             (text == MEDIA_TYPE).then_some(())
         })?;
-        // The kind of record that erases another does not exist yet, so nothing here could vouch for an erased one.
+        // The verifier does not follow a chain over erased entries yet, so nothing here could vouch for one.
         members.list("erased", 0, |_| Ok(()))?;
+        let consistency = members.list("consistency", CONSISTENCY_MAX, consistency)?;
+        // Two proofs for one size would leave it to the reader which of them counts.
+        if !consistency.is_sorted_by(|one, next| one.size < next.size) {
+            return Err(members.wrong("consistency", RISING).into());
+        }
         Ok(Self {
             checkpoint: members.need_text("checkpoint")?,
             entries: members.list("entries", limits.entries_max, entry)?,
             approvals: members.list("approvals", limits.entries_max, envelope)?,
             disclosures: members.list("disclosures", limits.disclosures_max, disclosure)?,
-            consistency: members.list("consistency", CONSISTENCY_MAX, consistency)?,
+            consistency,
             unrecognised: members.finish(),
         })
     }

@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: whether a record makes sense beside the others of its task. That is [`crate::verify`]'s.
 
+mod act;
 mod approval;
 mod decode;
 mod encode;
@@ -23,16 +24,20 @@ use crate::leaf;
 use crate::payload::{CommitKind, Commitment};
 use crate::time::Timestamp;
 
+pub use act::{Actor, Binding, ErasedEntry, Erasure, KeyChange, LABEL_BYTES_MAX, Shard, ShardHead};
 pub use approval::approval_subject;
 pub use members::MemberError;
-pub use names::{Decision, Kind, Mode, Stage, Status, UnknownName, VerdictKind};
+pub use names::{
+    BindingChange, Decision, ErasureScope, KeyRole, Kind, Mode, Stage, Status, UnknownName,
+    VerdictKind,
+};
 
 /// `_type` of every statement (in-toto Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// `predicateType` of every record.
 pub const PREDICATE_TYPE: &str = "https://stepseal.dev/record/v1";
 
-/// Most verdicts, and most approvals, that one record can have. The record's size keeps it far below.
+/// Most items of any list that one record can have. The record's size keeps most of them far below.
 pub const ITEMS_MAX: usize = 256;
 
 /// What a record says. A member that is `None` or empty is absent from the statement and claims nothing.
@@ -86,6 +91,18 @@ pub struct Record {
     pub records: Option<u64>,
     /// `task.close` only: leaf hash of the record before.
     pub head: Option<Digest>,
+    /// Acts of the host only: who asked for it.
+    pub actor: Option<Actor>,
+    /// `grant.changed` only: name of the plugin.
+    pub plugin: Option<String>,
+    /// `policy.changed` only: what happened to the binding.
+    pub binding: Option<Binding>,
+    /// `key.rotate` and `key.revoke` only: the key.
+    pub key: Option<KeyChange>,
+    /// `erasure` only: what was erased.
+    pub erasure: Option<Erasure>,
+    /// `shard.open` only: which shard the log is.
+    pub shard: Option<Shard>,
     /// Members this version does not know: signed, so kept and shown. Members of nested objects are nested here
     /// the same way, those of a list's items under the item's number.
     pub unrecognised: Map<String, Value>,
@@ -332,6 +349,12 @@ impl Record {
             trace: None,
             records: None,
             head: None,
+            actor: None,
+            plugin: None,
+            binding: None,
+            key: None,
+            erasure: None,
+            shard: None,
             unrecognised: Map::new(),
         }
     }
@@ -362,14 +385,18 @@ impl Record {
     }
 }
 
-/// Signs a record and builds its leaf. Fails only where the statement is longer than a record may be, so that
-/// nothing enters the log which a verifier would refuse to read.
+/// Signs a record and builds its leaf. Fails only where the statement is longer than a record may be, or has unrecognised members
+/// that no record may have, so that nothing enters the log which a verifier would refuse to read.
 pub fn sign(record: &Record, key: &SigningKey) -> Result<SignedRecord, RecordError> {
     let payload = record.to_statement();
     if payload.len() > json::RECORD_BYTES_MAX {
         return Err(RecordError::TooLarge {
             bytes: payload.len(),
         });
+    }
+    if !record.unrecognised.is_empty() {
+        // Others named these members: what nobody could read again is not signed.
+        Record::parse(&payload)?;
     }
     let pae = dsse::pae(dsse::IN_TOTO, &payload);
     let sig = key.sign(&pae);

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError};
-use crate::keys::PublicKey;
+use crate::keys::{PublicKey, SPKI_EXPECTED};
 use crate::note::VerifierKey;
 use crate::record::members::{At, MemberError, Members};
 
@@ -18,8 +18,6 @@ pub const TRUST_BYTES_MAX: usize = 1024 * 1024;
 pub const KEYS_MAX: usize = 256;
 /// Deepest nesting of a trust file.
 const DEPTH_MAX: usize = 8;
-
-const SPKI: &str = "the base64 of a 44-byte Ed25519 SubjectPublicKeyInfo whose key is not weak";
 
 /// The public keys a verifier believes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +127,7 @@ impl TrustFile {
             log: members.texts("log", KEYS_MAX, vkey, |text| text.parse().ok())?,
             records: members.list("records", KEYS_MAX, record_key)?,
             approvers: members.list("approvers", KEYS_MAX, approver_key)?,
-            root: members.texts("root", KEYS_MAX, SPKI, spki)?,
+            root: members.texts("root", KEYS_MAX, SPKI_EXPECTED, spki)?,
         };
         members.finish_known()?;
         file.check()?;
@@ -166,6 +164,13 @@ impl TrustFile {
         let root = self.root.iter().map(PublicKey::spki_base64);
         members.insert("root".to_owned(), root.collect::<Vec<_>>().into());
         json::canonical(&Value::Object(members))
+    }
+
+    /// The first place at which a key stands, like `records[0]`.
+    pub(crate) fn role_of(&self, key: &PublicKey) -> Option<String> {
+        let places = self.places().into_iter();
+        let mut places = places.filter(|(found, _)| *found == key);
+        places.next().map(|(_, place)| place.to_string())
     }
 
     /// What must hold of the keys together.
@@ -243,7 +248,7 @@ fn spki(text: &str) -> Option<PublicKey> {
 
 fn record_key(members: &mut Members<'_>) -> Result<RecordKey, MemberError> {
     let key = RecordKey {
-        key: members.need_parsed("key", SPKI, spki)?,
+        key: members.need_parsed("key", SPKI_EXPECTED, spki)?,
         from_index: members.need_integer("fromIndex")?,
         to_index: members.integer("toIndex")?,
     };
@@ -258,7 +263,7 @@ fn approver_key(members: &mut Members<'_>) -> Result<ApproverKey, MemberError> {
     let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     let key = ApproverKey {
         name: members.need_parsed("name", "a name", name)?,
-        key: members.need_parsed("key", SPKI, spki)?,
+        key: members.need_parsed("key", SPKI_EXPECTED, spki)?,
     };
     members.finish_known()?;
     Ok(key)

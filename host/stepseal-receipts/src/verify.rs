@@ -3,9 +3,10 @@
 //! In: a receipt, a trust file, and how strict to be. Out: a [`Report`] with a verdict for each question and a sentence
 //! for each fault, never a bare "valid". Nothing is believed but what a signature or a proof gave.
 //!
-//! Deliberately absent: witnesses' cosignatures (`witnessed` is not checked) and running the steps again (`replay` is
-//! not checked here: it needs the sandbox, and whoever ran it sets the verdict).
+//! Deliberately absent: running the steps again (`replay` is not checked here: it needs the sandbox, and whoever ran it
+//! sets the verdict), and whether a witness's time is recent enough, since there is no clock.
 
+mod act;
 mod append_only;
 mod approvals;
 mod attempt;
@@ -18,6 +19,7 @@ mod meaning;
 mod signatures;
 #[cfg(test)]
 mod tests;
+mod witnessed;
 
 use std::fmt;
 
@@ -26,7 +28,9 @@ use crate::digest::Digest;
 use crate::receipt::{Receipt, ReceiptLimits};
 use crate::record::Record;
 use crate::trust::TrustFile;
+use crate::witness_policy::WitnessPolicy;
 
+pub use act::check_act;
 pub use disclosure::disclosable;
 use faults::Faults;
 pub use faults::{FAULTS_MAX, MESSAGE_BYTES_MAX};
@@ -37,8 +41,11 @@ pub struct Options {
     /// Accept the receipt of a task that is not closed, whose tail nothing proves.
     pub allow_open: bool,
     /// The last checkpoint of this log that the verifier saw, as a signed note. Where it is given, the receipt must
-    /// prove that its own checkpoint is consistent with it.
+    /// prove that its own checkpoint is the same one or continues it. Once it does, the receipt's checkpoint is the one
+    /// to keep.
     pub last_seen: Option<String>,
+    /// Who must have cosigned the checkpoint.
+    pub witnesses: Option<WitnessPolicy>,
 }
 
 /// A question that verification answers, or the form of the receipt itself.
@@ -179,6 +186,32 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A witness whose cosignature of the checkpoint verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// Its name in the witness policy.
+    pub witness: String,
+    /// The name it signs under.
+    pub key_name: String,
+    /// When it last cosigned, in seconds since 1970 by its own clock: a claim of the witness, not proof.
+    pub unix_seconds: u64,
+}
+
+/// A question that was asked and that the receipt does not answer: neither yes nor no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// The question.
+    pub check: Check,
+    /// A sentence: what is missing and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.message)
+    }
+}
+
 /// What verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -186,6 +219,10 @@ pub struct Report {
     pub verdicts: Verdicts,
     /// Everything that is wrong, in the order of the checks.
     pub faults: Vec<Fault>,
+    /// What was asked and could not be answered, with what to do about it.
+    pub unanswered: Vec<Unanswered>,
+    /// The witnesses of the policy that cosigned the checkpoint, whether or not they are enough.
+    pub cosigned: Vec<Cosigned>,
     /// The head of the log, where a believed key signed it.
     pub checkpoint: Option<Checkpoint>,
     /// The records that are signed by a believed key and proven to be in the log, with their indexes.
@@ -199,20 +236,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the receipt may be believed: nothing failed, every record is signed, linked and in the log, and the
-    /// task is closed or may be open.
+    /// Whether the receipt may be believed: nothing failed, nothing that was asked is unanswered, every record is signed,
+    /// linked and in the log, and the task is closed or may be open.
     pub fn passed(&self) -> bool {
         let verdicts = &self.verdicts;
         let failed = verdicts.all().iter().any(|(_, o)| *o == Outcome3::Fail);
         let proven = [verdicts.signatures, verdicts.chain, verdicts.inclusion];
         let complete = verdicts.completeness == Outcome3::Pass || (self.open && self.allow_open);
-        self.faults.is_empty() && !failed && complete && proven.iter().all(|o| *o == Outcome3::Pass)
+        let answered = self.faults.is_empty() && self.unanswered.is_empty();
+        answered && !failed && complete && proven.iter().all(|o| *o == Outcome3::Pass)
     }
 
     fn new(options: &Options) -> Self {
         Self {
             verdicts: Verdicts::default(),
             faults: Vec::new(),
+            unanswered: Vec::new(),
+            cosigned: Vec::new(),
             checkpoint: None,
             records: Vec::new(),
             open: true,
@@ -251,6 +291,8 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
     report.unrecognised = unrecognised.map(|name| faults::cut(name)).collect();
     report.checkpoint = signatures::open_checkpoint(&receipt.checkpoint, trust, &mut faults);
 
+    check_witnessed(receipt, trust, options, &mut report, &mut faults);
+
     let entries: Vec<Option<Signed>> = receipt
         .entries
         .iter()
@@ -261,7 +303,16 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
     approvals::check_envelopes(&receipt.approvals, &records, trust, &mut faults);
     report.verdicts.signatures = faults.outcome(Check::Signatures, true);
 
-    let included = inclusion::check(receipt, &entries, report.checkpoint.as_ref(), &mut faults);
+    let included: Vec<bool> = receipt
+        .entries
+        .iter()
+        .zip(&entries)
+        .filter_map(|(entry, signed)| Some((entry, signed.as_ref()?)))
+        .map(|(entry, signed)| {
+            let head = report.checkpoint.as_ref();
+            inclusion::check(signed, &entry.proof, head, &mut faults)
+        })
+        .collect();
     // Around an entry that cannot be believed the others make no chain, and every fault after the first would be noise.
     let whole = records.len() == receipt.entries.len();
     let provable = whole && report.checkpoint.is_some() && !receipt.entries.is_empty();
@@ -273,20 +324,20 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
         report.verdicts.chain = faults.outcome(Check::Chain, false);
     }
 
-    append_only::check(
+    let answered = append_only::check(
         receipt,
         trust,
         options,
         report.checkpoint.as_ref(),
         &mut faults,
+        &mut report.unanswered,
     );
-    let asked = options.last_seen.is_some() && report.checkpoint.is_some();
-    report.verdicts.append_only = faults.outcome(Check::AppendOnly, asked);
+    report.verdicts.append_only = faults.outcome(Check::AppendOnly, answered);
 
     report.records = entries
         .into_iter()
         .flatten()
-        .zip(included_of(&included))
+        .zip(included)
         .filter(|(signed, included)| *included && signed.record.log == trust.origin)
         .map(|(signed, _)| (signed.index, signed.record))
         .collect();
@@ -294,9 +345,18 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
     report
 }
 
-/// Of the entries that are signed, whether each is proven to be in the log.
-fn included_of(included: &[Option<bool>]) -> impl Iterator<Item = bool> {
-    included.iter().flatten().copied()
+/// Who else saw the log. Nobody is asked where there is no policy, or one whose quorum is nobody.
+fn check_witnessed(
+    receipt: &Receipt,
+    trust: &TrustFile,
+    options: &Options,
+    report: &mut Report,
+    faults: &mut Faults,
+) {
+    if let (Some(policy), Some(checkpoint)) = (&options.witnesses, &report.checkpoint) {
+        report.cosigned = witnessed::check(&receipt.checkpoint, checkpoint, policy, trust, faults);
+        report.verdicts.witnessed = faults.outcome(Check::Witnessed, !policy.is_none());
+    }
 }
 
 /// What the records say together: chain, meaning, completeness, disclosure.

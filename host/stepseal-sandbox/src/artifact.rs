@@ -26,8 +26,8 @@ const MAC_BYTES: usize = 32;
 /// Bytes of machine code that are read back. Machine code is about five times the component, which is bounded already.
 pub(crate) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
-/// Machine code that this process or its compiler's compiled, or that carries a MAC by this host's key. There is no other way to
-/// make one, so loading it is safe.
+/// Machine code that this process compiled, that another process of this very program compiled, or that carries a MAC by this
+/// host's key. There is no other way to make one, so loading it is safe.
 pub(crate) struct Artifact(Vec<u8>);
 
 impl Artifact {
@@ -39,7 +39,7 @@ impl Artifact {
             .map_err(|error| LoadError::Compile(message(format!("{error:#}"))))
     }
 
-    /// What the compiler's process wrote: another end of this program, given nothing but the component.
+    /// What [`compiler`](crate::compiler)'s process wrote: this same program, which is believed as this process is.
     pub(crate) fn of_child(code: Vec<u8>) -> Self {
         Self(code)
     }
@@ -58,9 +58,9 @@ impl Artifact {
     pub(crate) fn load(&self, engine: &Engine) -> Result<Component, LoadError> {
         #[expect(
             unsafe_code,
-            reason = "the bytes are wasmtime's own output: `Artifact` has no other source"
+            reason = "the bytes are this program's own output: `Artifact` has no other source"
         )]
-        // SAFETY: see `Artifact`.
+        // SAFETY: see `Artifact`. The other process is started by this crate alone, from `/proc/self/exe`.
         let component = unsafe { Component::deserialize(engine, &self.0) };
         component.map_err(|error| LoadError::Compile(message(format!("{error:#}"))))
     }

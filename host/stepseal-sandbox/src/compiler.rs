@@ -1,8 +1,9 @@
 //! Compiling in a process of its own. Hostile bytes can make a compiler take any amount of memory and time, or crash it; and what
-//! it took, this process would keep.
+//! it took, this process would keep. It is a limit of resources: the machine code that comes back is run.
 //!
-//! The component goes to the child's stdin, machine code comes from its stdout, and what is wrong with the component from its
-//! stderr. Both ends are here, and both must be the same program: the parent runs what the child sends.
+//! The component goes to the child's stdin, machine code comes from its stdout, and what went wrong from its stderr, with
+//! [`COMPONENT`] or [`HOST`] before it. Both ends are here and in the same program. Whatever is not surely the component's fault
+//! is the host's trouble: others draw conclusions from a component that is at fault, and sign them.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -26,28 +27,51 @@ const COMPLAINT_BYTES_MAX: u64 = 64 << 10;
 /// How much a child yields to everything else on the machine (`nice`): clients of other components wait too.
 const NICENESS: i32 = 10;
 
+/// Before what is wrong with the component.
+const COMPONENT: &str = "component: ";
+
+/// Before what kept the compiler from its work.
+const HOST: &str = "host: ";
+
+/// This program, whatever is at its path by now.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// Compiles in a child process, which is killed when the future is dropped.
 pub(crate) async fn compile(
     settings: &CompilerProcess,
     component: &[u8],
 ) -> Result<Artifact, LoadError> {
+    compile_with(THIS_PROGRAM, settings, component).await
+}
+
+async fn compile_with(
+    program: &str,
+    settings: &CompilerProcess,
+    component: &[u8],
+) -> Result<Artifact, LoadError> {
     let limits = &settings.limits;
-    let mut child = Command::new(&settings.program)
+    let trouble = |error: io::Error| unavailable(&error);
+    let mut child = Command::new(program)
         .args(&settings.arguments)
         .arg(limits.memory_bytes.to_string())
         .arg(limits.cpu.as_secs().to_string())
         // Nothing of the host's, such as a token, is the compiler's business.
         .env_clear()
         .current_dir("/")
+        // A Ctrl-C in the host's terminal is for the host, which ends its children itself.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .spawn()?;
+        .spawn()
+        .map_err(trouble)?;
     match timeout(limits.wall, talk(&mut child, component)).await {
-        Ok(Ok((status, code, complaint))) => judge(status, code, &complaint, limits),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(refused(&format!(
+        Ok(ended) => {
+            let (status, code, complaint) = ended.map_err(trouble)?;
+            judge(status, code, &complaint, limits)
+        }
+        Err(_) => Err(unavailable(&format_args!(
             "it takes longer than {}",
             seconds(limits.wall)
         ))),
@@ -65,7 +89,7 @@ async fn talk(child: &mut Child, component: &[u8]) -> io::Result<(ExitStatus, Ve
     };
     let ((), code, complaint) = tokio::join!(
         send,
-        receive(stdout, ARTIFACT_BYTES_MAX),
+        receive(stdout, ARTIFACT_BYTES_MAX + 1),
         receive(stderr, COMPLAINT_BYTES_MAX)
     );
     let (code, complaint) = (code?, complaint?);
@@ -91,7 +115,7 @@ fn judge(
     limits: &CompileLimits,
 ) -> Result<Artifact, LoadError> {
     let complaint = String::from_utf8_lossy(complaint);
-    if status.success() && code.len() as u64 >= ARTIFACT_BYTES_MAX {
+    if code.len() as u64 > ARTIFACT_BYTES_MAX {
         return Err(refused(&format!(
             "its machine code has more than {} MiB",
             ARTIFACT_BYTES_MAX >> 20
@@ -100,30 +124,46 @@ fn judge(
     if status.success() {
         return Ok(Artifact::of_child(code));
     }
-    let signal = status.signal().and_then(Signal::from_named_raw);
+    if let Some(trouble) = complaint.strip_prefix(HOST) {
+        return Err(unavailable(&trouble));
+    }
     // Wasmtime's words for an allocation that failed, and Rust's before it aborts.
-    let starved = ["out of memory", "memory allocation of"];
-    Err(match signal {
-        None | Some(Signal::ABORT) if starved.iter().any(|words| complaint.starts_with(words)) => {
-            refused(&format!(
-                "it takes more than {} MiB of memory",
-                limits.memory_bytes >> 20
-            ))
-        }
-        None if status.code() == Some(1) => LoadError::Compile(message(complaint.into_owned())),
-        Some(Signal::XCPU | Signal::KILL) => refused(&format!(
+    let fault = complaint.strip_prefix(COMPONENT);
+    let starved = fault.is_some_and(|fault| fault.starts_with("out of memory"))
+        || complaint.starts_with("memory allocation of");
+    if starved {
+        return Err(refused(&format!(
+            "it takes more than {} MiB of memory",
+            limits.memory_bytes >> 20
+        )));
+    }
+    if let Some(fault) = fault {
+        return Err(refused(fault));
+    }
+    let signal = status.signal().and_then(Signal::from_named_raw);
+    match signal {
+        Some(Signal::XCPU) => Err(refused(&format!(
             "it takes more than {} of processor time",
             seconds(limits.cpu)
-        )),
-        _ => {
-            tracing::warn!(%status, %complaint, "the compiler crashed on an upload");
-            refused(&format!("the compiler gave up on it ({status})"))
+        ))),
+        // Its own doing: a panic, an abort, a stack that overflowed.
+        None | Some(Signal::ABORT | Signal::SEGV | Signal::BUS | Signal::ILL) => {
+            tracing::warn!(%status, %complaint, "the compiler crashed on a component");
+            Err(refused(&format!("the compiler gave up on it ({status})")))
         }
-    })
+        // Somebody else's: the host is stopped, or the machine is out of memory.
+        Some(_) => Err(unavailable(&format_args!(
+            "the compiler was ended ({status})"
+        ))),
+    }
+}
+
+fn unavailable(why: &dyn std::fmt::Display) -> LoadError {
+    LoadError::Unavailable(why.to_string())
 }
 
 fn refused(why: &str) -> LoadError {
-    LoadError::Compile(why.to_owned())
+    LoadError::Compile(message(why.to_owned()))
 }
 
 fn seconds(time: Duration) -> String {
@@ -131,83 +171,96 @@ fn seconds(time: Duration) -> String {
 }
 
 /// The child's end: compiles the component on stdin under limits of memory (bytes) and processor time (seconds), and writes its
-/// machine code to stdout. An error is to be told on stderr, with exit code 1.
+/// machine code to stdout. An error goes to stderr as it is, with exit code 1.
 pub fn compile_stdin(memory_bytes: u64, cpu_seconds: u64) -> Result<(), String> {
-    let told = |error: &dyn std::fmt::Display| error.to_string();
-    confine(memory_bytes, cpu_seconds).map_err(|error| told(&error))?;
+    let trouble = |error: &dyn std::fmt::Display| format!("{HOST}{error}");
+    confine(memory_bytes, cpu_seconds).map_err(|error| trouble(&error))?;
     let mut component = Vec::new();
     io::stdin()
         .lock()
         .read_to_end(&mut component)
-        .map_err(|error| told(&error))?;
-    let engine = config::compiler().map_err(|error| told(&error))?;
+        .map_err(|error| trouble(&error))?;
+    let engine = config::compiler().map_err(|error| trouble(&error))?;
     let artifact = match Artifact::compile(&engine, &component) {
         Ok(artifact) => artifact,
-        Err(LoadError::Compile(reason)) => return Err(reason),
-        Err(other) => return Err(told(&other)),
+        Err(LoadError::Compile(reason)) => return Err(format!("{COMPONENT}{reason}")),
+        Err(other) => return Err(trouble(&other)),
     };
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(artifact.code())
         .and_then(|()| stdout.flush())
-        .map_err(|error| told(&error))
+        .map_err(|error| trouble(&error))
 }
 
 /// Gives up what the compiler does not need, before the first byte is read.
 fn confine(memory_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
-    let limit = |current, maximum| Rlimit {
-        current: Some(current),
-        maximum: Some(maximum),
-    };
-    rustix::process::setrlimit(Resource::As, limit(memory_bytes, memory_bytes))?;
-    rustix::process::setrlimit(Resource::Cpu, limit(cpu_seconds, cpu_seconds + 1))?;
-    rustix::process::setrlimit(Resource::Core, limit(0, 0))?;
+    lower(Resource::As, memory_bytes, memory_bytes)?;
+    lower(Resource::Cpu, cpu_seconds, cpu_seconds + 1)?;
+    lower(Resource::Core, 0, 0)?;
     #[cfg(target_os = "linux")]
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Where the machine runs out of memory, this is what it should end. A container may forbid saying so.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    }
     rustix::process::nice(NICENESS)?;
     Ok(())
 }
 
+/// Lowers a limit; one that is lower already stays, and cannot be raised anyway.
+fn lower(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let before = rustix::process::getrlimit(resource);
+    let least = |before: Option<u64>, wanted| Some(before.map_or(wanted, |b: u64| b.min(wanted)));
+    let limit = Rlimit {
+        current: least(before.current, current),
+        maximum: least(before.maximum, maximum),
+    };
+    Ok(rustix::process::setrlimit(resource, limit)?)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
-    /// A child that runs a line of shell instead of a compiler.
-    async fn child(line: &str) -> Result<usize, String> {
-        let settings = CompilerProcess {
-            program: PathBuf::from("/bin/sh"),
+    fn shell(line: &str, wall: Duration) -> CompilerProcess {
+        CompilerProcess {
             arguments: vec!["-c".into(), line.into()],
             limits: CompileLimits {
                 memory_bytes: 3 << 20,
                 cpu: Duration::from_secs(7),
-                wall: Duration::from_mins(1),
+                wall,
+                ..CompileLimits::default()
             },
-        };
-        compile(&settings, &vec![0; 1 << 20])
-            .await
-            .map(|artifact| artifact.bytes())
-            .map_err(|error| error.to_string())
+        }
     }
 
-    async fn refusal(line: &str) -> String {
-        child(line).await.expect_err("it is refused")
+    /// A child that runs a line of shell instead of a compiler.
+    async fn child(line: &str) -> Result<usize, LoadError> {
+        let settings = shell(line, Duration::from_mins(1));
+        let artifact = compile_with("/bin/sh", &settings, &vec![0; 1 << 20]).await?;
+        Ok(artifact.bytes())
     }
 
     #[tokio::test]
     async fn what_the_child_writes_is_the_machine_code() {
-        assert_eq!(child("cat").await, Ok(1 << 20));
+        assert_eq!(child("cat").await.unwrap(), 1 << 20);
         // Memory and time are its last arguments.
-        assert_eq!(child("printf %s%s $0 $1").await, Ok("31457287".len()));
+        assert_eq!(child("printf %s%s $0 $1").await.unwrap(), "31457287".len());
+        assert_eq!(
+            child("env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= || true")
+                .await
+                .unwrap(),
+            0
+        );
     }
 
     #[tokio::test]
-    async fn every_way_a_child_can_end_is_told() {
+    async fn what_the_component_does_is_its_fault() {
         for (line, says) in [
-            ("echo 'bad magic' >&2; exit 1", "bad magic"),
+            ("echo 'component: bad magic' >&2; exit 1", "bad magic"),
             (
-                "echo out of memory >&2; exit 1",
+                "echo 'component: out of memory' >&2; exit 1",
                 "more than 3 MiB of memory",
             ),
             (
@@ -215,37 +268,59 @@ mod tests {
                 "more than 3 MiB of memory",
             ),
             ("kill -XCPU $$", "more than 7 s of processor time"),
-            ("kill -KILL $$", "more than 7 s of processor time"),
             ("kill -SEGV $$", "gave up"),
             ("exit 101", "gave up"),
+            ("head -c 600000000 /dev/zero", "more than 512 MiB"),
         ] {
-            let told = refusal(line).await;
-            assert!(told.contains(says), "{line}: {told}");
+            let error = child(line).await.unwrap_err();
+            assert!(matches!(error, LoadError::Compile(_)), "{line}: {error:?}");
+            assert!(error.to_string().contains(says), "{line}: {error}");
         }
     }
 
     #[tokio::test]
-    async fn a_child_that_takes_too_long_is_given_up() {
-        let settings = CompilerProcess {
-            program: PathBuf::from("/bin/sh"),
-            arguments: vec!["-c".into(), "exec sleep 600".into()],
-            limits: CompileLimits {
-                wall: Duration::from_millis(100),
-                ..CompileLimits::default()
-            },
-        };
-        let error = compile(&settings, b"").await.map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("longer than"), "{error}");
+    async fn what_happens_to_the_child_is_the_hosts_trouble() {
+        for line in [
+            "echo 'host: no engine' >&2; exit 1",
+            "kill -TERM $$",
+            "kill -KILL $$",
+            "kill -INT $$",
+        ] {
+            let error = child(line).await.unwrap_err();
+            assert!(
+                matches!(error, LoadError::Unavailable(_)),
+                "{line}: {error:?}"
+            );
+        }
+        let slow = shell("exec sleep 600", Duration::from_millis(100));
+        let late = compile_with("/bin/sh", &slow, b"").await.map(|_| ());
+        assert!(matches!(late, Err(LoadError::Unavailable(_))), "{late:?}");
+        let missing = compile_with("/nonexistent/compiler", &slow, b"")
+            .await
+            .map(|_| ());
+        assert!(
+            matches!(missing, Err(LoadError::Unavailable(_))),
+            "{missing:?}"
+        );
     }
 
     #[tokio::test]
-    async fn a_compiler_that_is_not_there_is_an_error() {
-        let settings = CompilerProcess {
-            program: PathBuf::from("/nonexistent/compiler"),
-            arguments: Vec::new(),
-            limits: CompileLimits::default(),
+    async fn a_child_whose_caller_goes_away_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let line = format!("echo $$ > {}; exec sleep 600", file.display());
+        let caller = tokio::spawn(async move { child(&line).await });
+        let pid = loop {
+            let pid = std::fs::read_to_string(&file).unwrap_or_default();
+            if pid.ends_with('\n') {
+                break pid.trim().to_owned();
+            }
+            tokio::task::yield_now().await;
         };
-        let error = compile(&settings, b"").await.map(|_| ()).unwrap_err();
-        assert!(matches!(error, LoadError::Io(_)), "{error}");
+        caller.abort();
+        // Reaped too: nothing is left of it.
+        while std::path::Path::new("/proc").join(&pid).exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }

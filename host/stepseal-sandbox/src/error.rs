@@ -98,6 +98,14 @@ pub enum LoadError {
         /// Expected and found.
         detail: String,
     },
+    /// Others are compiled, and its turn did not come in time.
+    #[error("the host compiles other components; try again")]
+    Busy,
+    /// The host could not compile it now, whatever it is.
+    #[error(
+        "the component could not be compiled now: {0}. That is the host's trouble, not the component's"
+    )]
+    Unavailable(String),
     /// The compiler refused it.
     #[error("the component could not be compiled: {0}")]
     Compile(String),

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stepseal_receipts::digest::Digest;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::artifact::{Artifact, Cache};
 use crate::call::{PolicyCall, PolicyRun, StepCall, StepRun};
@@ -28,7 +29,7 @@ const COMPILATIONS_MAX: usize = 1;
 /// take as much as hundreds of ordinary ones.
 const CODE_BYTES_READY_MAX: usize = 1 << 30;
 
-/// Runs components. Clones share everything. Needs a Tokio runtime with its timer enabled.
+/// Runs components. Clones share everything. Needs a Tokio runtime with timer and I/O enabled.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
@@ -169,8 +170,7 @@ impl Sandbox {
                 return Ok(ready);
             }
         }
-        // Never closed, so that there is always a permit to be had.
-        let compiling = Arc::clone(&self.0.compilations).acquire_owned().await.ok();
+        let compiling = self.0.turn_to_compile().await?;
         // Whoever waited here may have waited for the same component.
         if let Some(ready) = self.0.ready().get(&digest) {
             return Ok(ready);
@@ -216,6 +216,17 @@ async fn blocking<T: Send + 'static>(
 impl Inner {
     fn ready(&self) -> std::sync::MutexGuard<'_, ReadyComponents> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn turn_to_compile(&self) -> Result<OwnedSemaphorePermit, LoadError> {
+        let turn = Arc::clone(&self.compilations).acquire_owned();
+        let turn = match &self.compiler {
+            Compiler::InProcess => turn.await,
+            Compiler::Process(process) => timeout(process.limits.turn, turn)
+                .await
+                .map_err(|_| LoadError::Busy)?,
+        };
+        Ok(turn.expect("the semaphore is never closed"))
     }
 
     fn check_size(&self, bytes: usize) -> Result<(), LoadError> {

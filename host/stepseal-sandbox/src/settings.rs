@@ -56,10 +56,7 @@ pub enum Compiler {
 /// How to start a process that compiles one component.
 #[derive(Clone, Debug)]
 pub struct CompilerProcess {
-    /// A program that calls [`compile_stdin`](crate::compile_stdin) with its last two arguments. It must be the very program
-    /// that runs the machine code.
-    pub program: PathBuf,
-    /// Arguments before those two.
+    /// With these arguments and two more, this very program calls [`compile_stdin`](crate::compile_stdin) with those two.
     pub arguments: Vec<OsString>,
     /// When to give up.
     pub limits: CompileLimits,
@@ -72,8 +69,10 @@ pub struct CompileLimits {
     pub memory_bytes: u64,
     /// Processor time, in whole seconds.
     pub cpu: Duration,
-    /// Time in all.
+    /// Time in all, once it is its turn.
     pub wall: Duration,
+    /// How long to wait for that turn.
+    pub turn: Duration,
 }
 
 impl Default for CompileLimits {
@@ -81,8 +80,9 @@ impl Default for CompileLimits {
     fn default() -> Self {
         Self {
             memory_bytes: 4 << 30,
-            cpu: Duration::from_mins(2),
-            wall: Duration::from_mins(5),
+            cpu: Duration::from_mins(1),
+            wall: Duration::from_secs(90),
+            turn: Duration::from_secs(20),
         }
     }
 }

@@ -28,8 +28,8 @@ pub struct ServeSettings {
 pub struct HostAddress {
     /// `http://127.0.0.1:8787`, without a slash at the end.
     pub url: String,
-    /// The bearer token.
-    pub token: String,
+    /// The bearer token, where one is known.
+    pub token: Option<String>,
 }
 
 // Written by hand so that the token cannot end up in a log.
@@ -92,18 +92,31 @@ impl HostAddress {
             let token = token.ok_or_else(|| ConfigError::NoToken(url.to_owned()))?;
             return Ok(Self {
                 url: check_url(url)?,
-                token: token.to_owned(),
+                token: Some(token.to_owned()),
             });
         }
-        let nobody = || ConfigError::NoHost(data.root().to_owned());
-        let url = data.read_address()?.ok_or_else(nobody)?;
+        let served = Self::find_public(None, data)?;
         let token = match token {
-            Some(token) => token.to_owned(),
-            None => data.read_token()?.ok_or_else(nobody)?,
+            Some(token) => Some(token.to_owned()),
+            None => data.read_token()?,
+        };
+        if token.is_none() {
+            return Err(ConfigError::NoHost(data.root().to_owned()));
+        }
+        Ok(Self { token, ..served })
+    }
+
+    /// The same for what needs no token.
+    pub fn find_public(url: Option<&str>, data: &DataDir) -> Result<Self, ConfigError> {
+        let url = match url {
+            Some(url) => url.to_owned(),
+            None => data
+                .read_address()?
+                .ok_or_else(|| ConfigError::NoHost(data.root().to_owned()))?,
         };
         Ok(Self {
             url: check_url(&url)?,
-            token,
+            token: None,
         })
     }
 }
@@ -140,8 +153,10 @@ mod tests {
         held.announce("http://127.0.0.1:4711").unwrap();
         let found = HostAddress::find(None, None, &data).unwrap();
         assert_eq!(found.url, "http://127.0.0.1:4711");
-        assert_eq!(found.token, token);
+        assert_eq!(found.token.as_ref(), Some(&token));
         assert!(!format!("{found:?}").contains(&token));
+        let public = HostAddress::find_public(None, &data).unwrap();
+        assert_eq!((public.url, public.token), (found.url, None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Every call runs in a fresh instance, and each growth of its memory makes the host change the protection of pages twice, which
 //! interrupts the other cores: a third of what a small call costs. So the heap begins with a stretch of the initial memory, which
-//! most calls never leave, and grows by large pieces.
+//! most calls never leave.
 
 #![expect(
     unsafe_code,
@@ -15,12 +15,12 @@ use std::ptr;
 
 use dlmalloc::{Allocator, Dlmalloc};
 
+#[cfg(target_feature = "atomics")]
+compile_error!("this heap is for guests of one thread: leave the feature `heap` out");
+
 /// Bytes of the heap that are there from the start. Zeros, so the component is no larger, and pages that no call touches
 /// cost nothing.
 const FIRST_BYTES: usize = 512 << 10;
-
-/// Least bytes to grow by.
-const GROWTH_BYTES: usize = 1 << 20;
 
 const PAGE_BYTES: usize = 64 << 10;
 
@@ -50,17 +50,16 @@ unsafe impl Allocator for Pages {
         if self.first.replace(false) && size <= FIRST_BYTES {
             return (FIRST.0.get().cast(), FIRST_BYTES, 0);
         }
-        for bytes in [size.max(GROWTH_BYTES), size] {
-            let pages = bytes.div_ceil(PAGE_BYTES);
-            let before = core::arch::wasm32::memory_grow(0, pages);
-            if before != usize::MAX {
-                // The last bytes of the address space stay unused, or the end of the region would be address 0.
-                let bytes =
-                    (pages * PAGE_BYTES).min((before * PAGE_BYTES).wrapping_neg().wrapping_sub(16));
-                return ((before * PAGE_BYTES) as *mut u8, bytes, 0);
-            }
+        // No more than is asked for: a guest near its limit must not be refused what it could have had.
+        let pages = size.div_ceil(PAGE_BYTES);
+        let before = core::arch::wasm32::memory_grow(0, pages);
+        if before == usize::MAX {
+            return (ptr::null_mut(), 0, 0);
         }
-        (ptr::null_mut(), 0, 0)
+        let start = before * PAGE_BYTES;
+        // The last bytes of the address space stay unused, or the end of the region would be address 0.
+        let bytes = (pages * PAGE_BYTES).min(start.wrapping_neg().wrapping_sub(16));
+        (start as *mut u8, bytes, 0)
     }
 
     fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {

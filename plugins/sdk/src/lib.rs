@@ -32,6 +32,8 @@
 //! `wasi:logging`, [`kv`] brings `wasi:keyvalue`, and without them there is no import at all. The contract itself is
 //! in `wit/`.
 //!
+//! The feature `heap`, on by default, sets the guest's allocator; a guest with a `#[global_allocator]` of its own leaves it out.
+//!
 //! Deliberately absent: clocks and randomness (take `wasi:clocks` and `wasi:random` yourself where a step needs
 //! them, both are recorded), and anything asynchronous.
 

@@ -87,7 +87,9 @@ impl OpenApi {
         let fits = |template: &str| {
             let (wanted, found): (Vec<_>, Vec<_>) =
                 (template.split('/').collect(), path.split('/').collect());
-            wanted.len() == found.len()
+            // The one parameter that has slashes.
+            let open_end = wanted.last() == Some(&"{path}") && found.len() >= wanted.len();
+            (wanted.len() == found.len() || open_end)
                 && wanted.iter().zip(&found).all(|(wanted, found)| {
                     wanted == found || (wanted.starts_with('{') && !found.is_empty())
                 })

@@ -146,3 +146,19 @@ proptest! {
         prop_assert!(parse(&text).is_err());
     }
 }
+
+proptest! {
+    #[test]
+    fn the_json_that_is_stored_is_the_canonical_form_of_the_value(
+        payload_type: String, payload: Vec<u8>, signatures in prop::collection::vec((any::<Option<String>>(), any::<[u8; 32]>()), 0..3)
+    ) {
+        let signatures = signatures.into_iter().map(|(keyid, half)| {
+            let mut sig = [0; 64];
+            sig[..32].copy_from_slice(&half);
+            Signature { keyid, sig }
+        });
+        let envelope = Envelope { payload_type, payload, signatures: signatures.collect() };
+        let value = serde_json::to_value(&envelope).unwrap();
+        prop_assert_eq!(envelope.to_json(), json::canonical(&value));
+    }
+}

@@ -2,17 +2,20 @@
 
 use serde_json::Value;
 
-use super::members::{At, MemberError, Members, hex};
+use super::members::{At, MemberError, Members, digest, hex};
 use super::{
-    Approval, ComponentRef, Decision, Fuel, HostCalls, ITEMS_MAX, Kind, Limits, Memory, Mode,
-    Outcome, PREDICATE_TYPE, PolicyInput, Record, Runtime, STATEMENT_TYPE, Span, Stage, Status,
-    StepRef, TaskLink, Trace, Verdict, VerdictKind,
+    Actor, Approval, Binding, BindingChange, ComponentRef, Decision, ErasedEntry, Erasure,
+    ErasureScope, Fuel, HostCalls, ITEMS_MAX, KeyChange, KeyRole, Kind, LABEL_BYTES_MAX, Limits,
+    Memory, Mode, Outcome, PREDICATE_TYPE, PolicyInput, Record, Runtime, STATEMENT_TYPE, Shard,
+    ShardHead, Span, Stage, Status, StepRef, TaskLink, Trace, Verdict, VerdictKind,
 };
 use crate::digest::Digest;
+use crate::keys::{PublicKey, SPKI_EXPECTED};
 use crate::payload::{CommitKind, Commitment};
 use crate::time::Timestamp;
 
 const TIME: &str = "a time of the form YYYY-MM-DDTHH:MM:SS.sssZ";
+const LABEL: &str = "a text of 1 to 255 bytes without control characters";
 
 /// Reads a statement that already follows the rules of signed JSON.
 pub(super) fn statement(value: Value) -> Result<Record, MemberError> {
@@ -95,6 +98,7 @@ fn predicate(members: &mut Members<'_>) -> Result<Record, MemberError> {
     })?;
     record.records = members.integer("records")?;
     record.head = members.digest("head")?;
+    act(members, &mut record)?;
     Ok(record)
 }
 
@@ -215,4 +219,67 @@ fn outcome(outcome: &mut Members<'_>) -> Result<Outcome, MemberError> {
 
 fn narrow(members: &Members<'_>, name: &str, value: u64) -> Result<u32, MemberError> {
     u32::try_from(value).map_err(|_| members.wrong(name, "at most 4294967295"))
+}
+
+/// The members of records of the host's own acts.
+fn act(members: &mut Members<'_>, record: &mut Record) -> Result<(), MemberError> {
+    record.actor = members.object("actor", |actor| {
+        Ok(Actor {
+            name: actor.need_parsed("name", LABEL, label)?,
+            role: actor.parsed("role", LABEL, label)?,
+        })
+    })?;
+    record.plugin = members.parsed("plugin", LABEL, label)?;
+    record.binding = members.object("binding", |binding| {
+        Ok(Binding {
+            change: binding.need_parsed("change", BindingChange::EXPECTED, |t| t.parse().ok())?,
+            mode: binding.need_parsed("mode", Mode::EXPECTED, |text| text.parse().ok())?,
+            settings: binding.need_digest("settings")?,
+        })
+    })?;
+    record.key = members.object("key", |key| {
+        Ok(KeyChange {
+            role: key.need_parsed("role", KeyRole::EXPECTED, |text| text.parse().ok())?,
+            key: key.need_parsed("spki", SPKI_EXPECTED, |text| {
+                PublicKey::from_spki_base64(text).ok()
+            })?,
+            from_index: key.integer("fromIndex")?,
+            to_index: key.integer("toIndex")?,
+        })
+    })?;
+    record.erasure = members.object("erasure", erasure)?;
+    record.shard = members.object("shard", |shard| {
+        Ok(Shard {
+            number: shard.need_integer("number")?,
+            previous: shard.object("previous", |head| {
+                Ok(ShardHead {
+                    origin: head.need_text("origin")?,
+                    size: head.need_integer("size")?,
+                    root: head.need_digest("root")?,
+                })
+            })?,
+        })
+    })?;
+    Ok(())
+}
+
+fn erasure(erasure: &mut Members<'_>) -> Result<Erasure, MemberError> {
+    Ok(Erasure {
+        scope: erasure.need_parsed("scope", ErasureScope::EXPECTED, |text| text.parse().ok())?,
+        basis: erasure.need_parsed("basis", LABEL, label)?,
+        task: erasure.parsed("task", LABEL, label)?,
+        blobs: erasure.list("blobs", ITEMS_MAX, digest)?,
+        entries: erasure.list("entries", ITEMS_MAX, |entry| {
+            Ok(ErasedEntry {
+                index: entry.need_integer("index")?,
+                seq: entry.need_integer("seq")?,
+                prev: entry.digest("prev")?,
+            })
+        })?,
+    })
+}
+
+fn label(text: &str) -> Option<String> {
+    let fits = (1..=LABEL_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{
-    Approval, ComponentRef, Limits, Outcome, PREDICATE_TYPE, Record, Runtime, STATEMENT_TYPE,
-    StepRef, TaskLink, Verdict,
+    Actor, Approval, Binding, ComponentRef, ErasedEntry, Erasure, KeyChange, Limits, Outcome,
+    PREDICATE_TYPE, Record, Runtime, STATEMENT_TYPE, Shard, ShardHead, StepRef, TaskLink, Verdict,
 };
 use crate::digest::{Digest, write_hex};
 use crate::json;
@@ -179,8 +179,11 @@ pub(super) fn statement(record: &Record) -> Vec<u8> {
 
 fn predicate(record: &Record) -> Node<'_> {
     let mut predicate = Object::with_room_for(PREDICATE_MEMBERS_USUAL)
+        .with_some("actor", record.actor.as_ref(), actor)
         .with_list("approvals", &record.approvals, approval)
+        .with_some("binding", record.binding.as_ref(), binding)
         .with_some("component", record.component.as_ref(), component)
+        .with_some("erasure", record.erasure.as_ref(), erasure)
         .with_some("fuel", record.fuel, |fuel| {
             pair(("limit", fuel.limit), ("used", fuel.used))
         })
@@ -193,6 +196,7 @@ fn predicate(record: &Record) -> Node<'_> {
                 .build()
         })
         .with_some("input", record.input.as_ref(), commitment)
+        .with_some("key", record.key.as_ref(), key)
         .with("kind", record.kind.as_str())
         .with_some("limits", record.limits.as_ref(), limits)
         .with("log", record.log.as_str())
@@ -203,10 +207,12 @@ fn predicate(record: &Record) -> Node<'_> {
         .with_some("outcome", record.outcome.as_ref(), outcome)
         .with_some("output", record.output.as_ref(), commitment)
         .with_some("plan", record.plan, Node::Digest)
+        .with_some("plugin", record.plugin.as_deref(), Node::from)
         .with_some("policies", record.policies, Node::Digest)
         .with_some("records", record.records, Node::Integer)
         .with_some("runtime", record.runtime.as_ref(), runtime)
         .with_some("seed", record.seed.as_ref(), |seed| Node::Hex(seed))
+        .with_some("shard", record.shard.as_ref(), shard)
         .with_some("step", record.step.as_ref(), step)
         .with_some("task", record.task.as_ref(), task)
         .with_some("time", record.time, |time| {
@@ -337,6 +343,63 @@ fn outcome(outcome: &Outcome) -> Node<'_> {
         .with_some("code", outcome.code.as_deref(), Node::from)
         .with_some("message", outcome.message.as_deref(), Node::from)
         .with("status", outcome.status.as_str())
+        .build()
+}
+
+fn actor(actor: &Actor) -> Node<'_> {
+    Object::new()
+        .with("name", actor.name.as_str())
+        .with_some("role", actor.role.as_deref(), Node::from)
+        .build()
+}
+
+fn binding(binding: &Binding) -> Node<'_> {
+    Object::new()
+        .with("change", binding.change.as_str())
+        .with("mode", binding.mode.as_str())
+        .with("settings", binding.settings)
+        .build()
+}
+
+fn key(key: &KeyChange) -> Node<'_> {
+    Object::new()
+        .with_some("fromIndex", key.from_index, Node::Integer)
+        .with("role", key.role.as_str())
+        .with("spki", key.key.spki_base64())
+        .with_some("toIndex", key.to_index, Node::Integer)
+        .build()
+}
+
+fn erasure(erasure: &Erasure) -> Node<'_> {
+    Object::new()
+        .with("basis", erasure.basis.as_str())
+        .with_list("blobs", &erasure.blobs, |blob| Node::Digest(*blob))
+        .with_list("entries", &erasure.entries, erased_entry)
+        .with("scope", erasure.scope.as_str())
+        .with_some("task", erasure.task.as_deref(), Node::from)
+        .build()
+}
+
+fn erased_entry(entry: &ErasedEntry) -> Node<'_> {
+    Object::new()
+        .with_integer("index", entry.index)
+        .with_some("prev", entry.prev, Node::Digest)
+        .with_integer("seq", entry.seq)
+        .build()
+}
+
+fn shard(shard: &Shard) -> Node<'_> {
+    Object::new()
+        .with_integer("number", shard.number)
+        .with_some("previous", shard.previous.as_ref(), shard_head)
+        .build()
+}
+
+fn shard_head(head: &ShardHead) -> Node<'_> {
+    Object::new()
+        .with("origin", head.origin.as_str())
+        .with("root", head.root)
+        .with_integer("size", head.size)
         .build()
 }
 

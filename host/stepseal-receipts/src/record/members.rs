@@ -236,12 +236,7 @@ impl<'a> Members<'a> {
     }
 
     pub(crate) fn digest(&mut self, name: &'static str) -> Result<Option<Digest>, MemberError> {
-        self.object(name, |members| {
-            let hex = "64 lower-case hexadecimal digits";
-            let digest = members.need_parsed("sha256", hex, |text| Digest::from_hex(text).ok())?;
-            members.finish_known()?;
-            Ok(digest)
-        })
+        self.object(name, digest)
     }
 
     pub(crate) fn need_digest(&mut self, name: &'static str) -> Result<Digest, MemberError> {
@@ -322,6 +317,14 @@ impl<'a> Members<'a> {
         }
         Ok(items)
     }
+}
+
+/// The digest that an object is.
+pub(super) fn digest(members: &mut Members<'_>) -> Result<Digest, MemberError> {
+    let hex = "64 lower-case hexadecimal digits";
+    let digest = members.need_parsed("sha256", hex, |text| Digest::from_hex(text).ok())?;
+    members.finish_known()?;
+    Ok(digest)
 }
 
 /// Most characters of an unknown member's name that an error shows.

@@ -74,7 +74,8 @@ macro_rules! names {
 
 names! {
     /// What a record is about.
-    Kind, "task.open, step.authorized, step.completed, step.failed, step.denied or task.close" {
+    Kind, "task.open, step.authorized, step.completed, step.failed, step.denied, task.close, component.added, grant.changed, \
+           policy.changed, key.rotate, key.revoke, erasure or shard.open" {
         /// The task was accepted and its plan pinned.
         TaskOpen = "task.open",
         /// An effectful attempt may run; durable before any effect is enabled.
@@ -87,6 +88,41 @@ names! {
         StepDenied = "step.denied",
         /// Nothing more happens in the task.
         TaskClose = "task.close",
+        /// The host took a component in.
+        ComponentAdded = "component.added",
+        /// What a plugin may use was changed.
+        GrantChanged = "grant.changed",
+        /// A policy was bound, or is not any more.
+        PolicyChanged = "policy.changed",
+        /// A new key of the host counts from an index on.
+        KeyRotate = "key.rotate",
+        /// A key of the host counts up to an index only.
+        KeyRevoke = "key.revoke",
+        /// Something was deleted for good.
+        Erasure = "erasure",
+        /// The log begins.
+        ShardOpen = "shard.open",
+    }
+}
+
+impl Kind {
+    /// Whether it is an act of the host itself, which belongs to no task.
+    pub fn is_act(self) -> bool {
+        match self {
+            Self::TaskOpen
+            | Self::StepAuthorized
+            | Self::StepCompleted
+            | Self::StepFailed
+            | Self::StepDenied
+            | Self::TaskClose => false,
+            Self::ComponentAdded
+            | Self::GrantChanged
+            | Self::PolicyChanged
+            | Self::KeyRotate
+            | Self::KeyRevoke
+            | Self::Erasure
+            | Self::ShardOpen => true,
+        }
     }
 }
 
@@ -159,5 +195,35 @@ names! {
         Approve = "approve",
         /// No.
         Reject = "reject",
+    }
+}
+
+names! {
+    /// What happened to the binding of a policy.
+    BindingChange, "bound or ended" {
+        /// It is asked from now on.
+        Bound = "bound",
+        /// It is asked no more.
+        Ended = "ended",
+    }
+}
+
+names! {
+    /// What a key of the host signs.
+    KeyRole, "record or log" {
+        /// Records.
+        Record = "record",
+        /// Checkpoints.
+        Log = "log",
+    }
+}
+
+names! {
+    /// How much an erasure took.
+    ErasureScope, "payloads or records" {
+        /// Blobs: salts and payloads.
+        Payloads = "payloads",
+        /// The envelopes of entries, and the blobs they spoke of.
+        Records = "records",
     }
 }

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
-use crate::keys::SigningKey;
+use crate::keys::{SPKI_PREFIX, SigningKey};
 use crate::payload::Blob;
 
 fn digest(n: u8) -> Digest {
@@ -97,7 +100,47 @@ fn full() -> Record {
     });
     record.records = Some(24);
     record.head = Some(digest(25));
+    add_act(&mut record);
     record
+}
+
+/// Adds every member that only records of acts have.
+fn add_act(record: &mut Record) {
+    record.actor = Some(Actor {
+        name: "ada".to_owned(),
+        role: Some("operator".to_owned()),
+    });
+    record.plugin = Some("ledger".to_owned());
+    record.binding = Some(Binding {
+        change: BindingChange::Ended,
+        mode: Mode::Monitor,
+        settings: digest(26),
+    });
+    record.key = Some(KeyChange {
+        role: KeyRole::Log,
+        key: SigningKey::from_seed([27; 32]).public(),
+        from_index: Some(28),
+        to_index: Some(29),
+    });
+    record.erasure = Some(Erasure {
+        scope: ErasureScope::Records,
+        basis: "GDPR Art. 17".to_owned(),
+        task: Some("task-0".to_owned()),
+        blobs: vec![digest(30), digest(31)],
+        entries: vec![ErasedEntry {
+            index: 32,
+            seq: 33,
+            prev: Some(digest(34)),
+        }],
+    });
+    record.shard = Some(Shard {
+        number: 35,
+        previous: Some(ShardHead {
+            origin: "log.example/2025".to_owned(),
+            size: 36,
+            root: digest(37),
+        }),
+    });
 }
 
 /// The statement of the full record after `change`, canonical again.
@@ -158,6 +201,12 @@ fn the_statement_has_every_member_of_the_format_under_its_name() {
         "trace",
         "records",
         "head",
+        "actor",
+        "plugin",
+        "binding",
+        "key",
+        "erasure",
+        "shard",
     ];
     expected.sort_unstable();
     assert_eq!(members, expected);
@@ -166,6 +215,13 @@ fn the_statement_has_every_member_of_the_format_under_its_name() {
     assert_eq!(predicate["limits"]["output"], "18446744073709551615");
     assert_eq!(predicate["grants"]["sha256"], "06".repeat(32));
     assert_eq!(predicate["time"]["start"], "2023-11-14T22:13:20.123Z");
+    assert_eq!(predicate["key"]["fromIndex"], "28");
+    assert_eq!(predicate["key"]["role"], "log");
+    let spki = SigningKey::from_seed([27; 32]).public().spki_base64();
+    assert_eq!(predicate["key"]["spki"], spki);
+    assert_eq!(predicate["erasure"]["blobs"][1]["sha256"], "1f".repeat(32));
+    assert_eq!(predicate["erasure"]["entries"][0]["seq"], "33");
+    assert_eq!(predicate["shard"]["previous"]["size"], "36");
 }
 
 #[test]
@@ -224,7 +280,7 @@ fn a_number_for_a_string_is_refused() {
 #[test]
 fn each_malformed_member_is_named() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 26] = [
         ("_type", |s| {
             s["_type"] = "https://in-toto.io/Statement/v2".into();
         }),
@@ -261,6 +317,47 @@ fn each_malformed_member_is_named() {
         }),
         ("predicate.approvals", |s| {
             s["predicate"]["approvals"] = "none".into();
+        }),
+        ("predicate.actor.name", |s| {
+            s["predicate"]["actor"]["name"] = "".into();
+        }),
+        // A name that would rub out what a terminal shows before it.
+        ("predicate.actor.role", |s| {
+            s["predicate"]["actor"]["role"] = "a\u{1b}[2K".into();
+        }),
+        ("predicate.plugin", |s| {
+            s["predicate"]["plugin"] = "x".repeat(LABEL_BYTES_MAX + 1).into();
+        }),
+        ("predicate.binding.change", |s| {
+            s["predicate"]["binding"]["change"] = "moved".into();
+        }),
+        ("predicate.key.role", |s| {
+            s["predicate"]["key"]["role"] = "root".into();
+        }),
+        // The key of low order for which anyone can sign.
+        ("predicate.key.spki", |s| {
+            let weak = [&SPKI_PREFIX[..], &[1], &[0; 31]].concat();
+            s["predicate"]["key"]["spki"] = STANDARD.encode(weak).into();
+        }),
+        ("predicate.key.fromIndex", |s| {
+            s["predicate"]["key"]["fromIndex"] = "-1".into();
+        }),
+        ("predicate.erasure.scope", |s| {
+            s["predicate"]["erasure"]["scope"] = "some".into();
+        }),
+        ("predicate.erasure.basis", |s| {
+            s["predicate"]["erasure"]["basis"] = "".into();
+        }),
+        ("predicate.erasure.blobs[1].sha1", |s| {
+            s["predicate"]["erasure"]["blobs"][1]["sha1"] = "x".into();
+        }),
+        ("predicate.erasure.entries", |s| {
+            let entry = s["predicate"]["erasure"]["entries"][0].clone();
+            s["predicate"]["erasure"]["entries"] = vec![entry; 257].into();
+        }),
+        ("predicate.shard.previous.root", |s| {
+            let head = s["predicate"]["shard"]["previous"].as_object_mut();
+            head.unwrap().remove("root");
         }),
         ("extra", |s| s["extra"] = "x".into()),
     ];
@@ -303,6 +400,19 @@ fn a_record_over_the_size_limit_is_not_signed() {
     record.verdicts[0].reason = Some("x".repeat(json::RECORD_BYTES_MAX));
     let error = sign(&record, &SigningKey::from_seed([1; 32])).unwrap_err();
     assert!(matches!(error, RecordError::TooLarge { bytes } if bytes > json::RECORD_BYTES_MAX));
+}
+
+#[test]
+fn a_record_with_unrecognised_members_that_nobody_could_read_is_not_signed() {
+    for name in ["two words", "a\":\"b\",\"kind", ""] {
+        let mut record = full();
+        record.unrecognised.insert(name.to_owned(), "x".into());
+        let signed = sign(&record, &SigningKey::from_seed([1; 32])).map(|_| ());
+        assert!(signed.is_err(), "{name}");
+    }
+    let mut record = full();
+    record.unrecognised.insert("later".to_owned(), "x".into());
+    sign(&record, &SigningKey::from_seed([1; 32])).unwrap();
 }
 
 #[test]

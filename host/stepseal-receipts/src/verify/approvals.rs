@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faults::Faults;
-use super::meaning::Place;
+use super::faults::{Faults, Place};
 use super::{Check, Signed};
 use crate::digest::{Digest, digest_set};
 use crate::dsse::{Envelope, IN_TOTO};

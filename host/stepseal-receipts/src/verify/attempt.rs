@@ -1,7 +1,7 @@
 //! What one record of a step must hold by itself and beside its authorization.
 
 use super::approvals;
-use super::meaning::Place;
+use super::faults::Place;
 use crate::digest::Digest;
 use crate::record::{Approval, Decision, Kind, Mode, Record, Stage, Verdict, VerdictKind};
 

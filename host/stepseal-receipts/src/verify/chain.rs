@@ -1,8 +1,8 @@
 //! Whether the records are one task's, for this log, each linked to the one before (format §5.5).
 
-use super::faults::Faults;
+use super::faults::{Faults, Place};
 use super::{Check, Signed};
-use crate::record::{Kind, TaskLink};
+use crate::record::{Kind, Record, TaskLink};
 use crate::trust::TrustFile;
 
 /// Follows the links. Each record is compared with the one before it as it is, so that one gap is one fault.
@@ -17,18 +17,17 @@ pub(super) fn check(records: &[&Signed], trust: &TrustFile, faults: &mut Faults)
     }
     let mut before: Option<(&Signed, &TaskLink)> = None;
     for signed in records {
-        let mut fault = |member: &str, message: String| {
-            faults.add(Check::Chain, Some(signed.index), member, &message);
-        };
+        let mut place = Place::new(signed.index, faults);
         let record = &signed.record;
-        if record.log != trust.origin {
-            let (found, expected) = (&record.log, &trust.origin);
-            fault(
-                "log",
-                format!(
-                    "the record was written for the log {found:?}, and {expected:?} is expected"
-                ),
+        check_log(record, trust, &mut place);
+        let mut fault = |member: &str, message: String| place.fault(member, message);
+        if record.kind.is_act() {
+            let message = format!(
+                "a {} record is an act of the host, and a receipt of a task has records of that task only",
+                record.kind
             );
+            fault("kind", message);
+            continue;
         }
         let Some(task) = &record.task else {
             fault(
@@ -50,6 +49,17 @@ pub(super) fn check(records: &[&Signed], trust: &TrustFile, faults: &mut Faults)
             );
         }
         before = Some((signed, task));
+    }
+}
+
+/// Checks that a record was written for this log and not for another one.
+pub(super) fn check_log(record: &Record, trust: &TrustFile, place: &mut Place<'_>) {
+    let (found, expected) = (&record.log, &trust.origin);
+    if found != expected {
+        place.fault(
+            "log",
+            format!("the record was written for the log {found:?}, and {expected:?} is expected"),
+        );
     }
 }
 

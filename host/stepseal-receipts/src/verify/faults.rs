@@ -65,6 +65,29 @@ impl Faults {
     }
 }
 
+/// Where the record at hand reports what is wrong with what it says.
+pub(super) struct Place<'f> {
+    index: u64,
+    faults: &'f mut Faults,
+}
+
+impl<'f> Place<'f> {
+    pub(super) fn new(index: u64, faults: &'f mut Faults) -> Self {
+        Self { index, faults }
+    }
+
+    /// The record's index in the log.
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub(super) fn fault(&mut self, member: &str, message: impl Into<String>) {
+        let message: String = message.into();
+        self.faults
+            .add(Check::Chain, Some(self.index), member, &message);
+    }
+}
+
 /// What a message quotes may come from the receipt: as long as that, and with escapes that a terminal would obey.
 pub(super) fn cut(text: &str) -> String {
     let end = text.floor_char_boundary(MESSAGE_BYTES_MAX);

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::faults::Faults;
-use super::{Check, Signed, attempt};
+use super::faults::{Faults, Place};
+use super::{Signed, act, attempt};
 use crate::record::{Kind, Outcome, Record, Status, StepRef};
 use crate::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 
@@ -28,20 +28,6 @@ pub(super) struct StepStory<'a> {
     pub(super) last_index: u64,
 }
 
-/// Where the record at hand reports its faults.
-pub(super) struct Place<'f> {
-    index: u64,
-    faults: &'f mut Faults,
-}
-
-impl Place<'_> {
-    pub(super) fn fault(&mut self, member: &str, message: impl Into<String>) {
-        let message: String = message.into();
-        self.faults
-            .add(Check::Chain, Some(self.index), member, &message);
-    }
-}
-
 /// Folds the records, in order.
 pub(super) fn check<'a>(records: &[&'a Signed], faults: &mut Faults) -> Story<'a> {
     let mut story = Story {
@@ -53,10 +39,8 @@ pub(super) fn check<'a>(records: &[&'a Signed], faults: &mut Faults) -> Story<'a
     let mut places: HashMap<u64, &str> = HashMap::new();
     for signed in records {
         let record = &signed.record;
-        let mut place = Place {
-            index: signed.index,
-            faults: &mut *faults,
-        };
+        let mut place = Place::new(signed.index, faults);
+        act::check_none(record, &mut place);
         check_plan(&story, record, &mut place);
         if matches!(record.kind, Kind::TaskOpen | Kind::TaskClose) && !record.approvals.is_empty() {
             place.fault(

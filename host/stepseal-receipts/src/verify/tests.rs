@@ -1,9 +1,12 @@
+mod acts;
+mod append_only;
 mod attacks;
 mod container;
 mod hostile;
 mod links;
 mod meaning;
 mod vectors;
+mod witnesses;
 mod world;
 
 use super::{Check, Options, Outcome3, verify};
@@ -88,7 +91,7 @@ fn an_open_task_is_believed_only_where_that_is_allowed() {
 
     let options = Options {
         allow_open: true,
-        last_seen: None,
+        ..Options::default()
     };
     let lenient = verify(&receipt, &trust(), &options);
     assert!(lenient.passed(), "{:#?}", lenient.faults);

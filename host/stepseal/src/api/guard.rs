@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::body::discard_body;
 use super::limits::REQUEST_WALL_MAX;
 use super::problem::{ApiError, Kind};
-use super::routes::HEALTH;
+use super::routes::{HEALTH, PUBLIC};
 use super::{Api, auth, try_permit};
 
 /// Admits a request and finishes its response.
@@ -32,11 +32,12 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     response
 }
 
-/// The response, where the caller shows the token and there is room.
+/// The response, where the caller shows the token or needs none, and there is room.
 ///
 /// The permit is given back when the response begins. What is streamed after that is bounded by permits of its own.
 async fn admitted(api: &Api, request: Request, next: Next) -> Result<Response, ApiError> {
-    if let Err(error) = auth::check(api.token(), request.headers()) {
+    let is_public = request.uri().path().starts_with(PUBLIC);
+    if !is_public && let Err(error) = auth::check(api.token(), request.headers()) {
         discard_body(request).await;
         return Err(error);
     }

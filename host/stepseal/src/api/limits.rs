@@ -32,7 +32,8 @@ pub const PARSE_INLINE_BYTES_MAX: usize = 256 * 1024;
 /// Requests that are handled at one time, `/healthz` aside. One more is refused with 503.
 pub const REQUESTS_MAX: usize = 256;
 
-/// How long a request may take until its response begins. Above [`WAIT_SECONDS_MAX`], and above compiling a component.
+/// How long a request may take until its response begins. Above [`WAIT_SECONDS_MAX`], and above compiling a component with
+/// the wait for its turn.
 pub const REQUEST_WALL_MAX: Duration = Duration::from_mins(2);
 
 /// Seconds that `Prefer: wait` may ask for; more is taken as this.

@@ -18,7 +18,7 @@ const BEARER: &str = "token";
     info(
         title = "Stepseal",
         description = "Runs the steps of AI agents' plans as sandboxed WebAssembly components and signs what ran.\n\n\
-            Every request but `GET /healthz` shows the host's token as `Authorization: Bearer <token>`. JSON is read strictly: \
+            Every request but `GET /healthz` and those under `/log/` shows the host's token as `Authorization: Bearer <token>`. JSON is read strictly: \
             duplicate keys, unknown members of fixed shapes and numbers that a double cannot hold are refused. What goes \
             wrong is an `application/problem+json` (RFC 9457) whose `code` is for programs and whose `faults` name every place.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
@@ -31,6 +31,7 @@ const BEARER: &str = "token";
         (name = "policies", description = "Policies in force"),
         (name = "tasks", description = "Runs of plans: their steps, events, records and receipts"),
         (name = "approvals", description = "Questions put to people"),
+        (name = "log", description = "The log as others watch it"),
         (name = "host", description = "The host itself"),
     ),
     modifiers(&Token),
@@ -54,6 +55,12 @@ impl Modify for Token {
 /// The description of the interface.
 pub fn openapi() -> OpenApi {
     let (_, mut openapi) = routes::all().split_for_parts();
+    // The router's way to say that a parameter may have slashes is unknown to OpenAPI.
+    let paths = std::mem::take(&mut openapi.paths.paths);
+    openapi.paths.paths = paths
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
     for item in openapi.paths.paths.values_mut() {
         let operations = [
             &mut item.get,
@@ -79,18 +86,21 @@ pub fn openapi_json() -> String {
 
 /// Says what any request can be answered, where the operation does not say something more to the point itself.
 fn add_common_problems(operation: &mut Operation) {
-    if operation.security.is_some() {
-        // Only `/healthz` has a security of its own: none. It passes no guard and has no parameters.
+    if operation.operation_id.as_deref() == Some("healthz") {
+        // It passes no guard and has no parameters.
         return;
     }
     let mut kinds = vec![
-        (Kind::Unauthorized, "The token is missing or wrong"),
         (Kind::Internal, "The host failed; its log says why"),
         (
             Kind::Overloaded,
             "Too much at one time, or no answer in time; see `Retry-After`",
         ),
     ];
+    // A security of its own is none.
+    if operation.security.is_none() {
+        kinds.push((Kind::Unauthorized, "The token is missing or wrong"));
+    }
     if operation
         .parameters
         .as_ref()
@@ -176,13 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_but_the_health_check_needs_the_token() {
+    fn every_operation_needs_the_token_but_the_health_check_and_the_log() {
         let description = description();
         assert!(description["components"]["securitySchemes"][BEARER].is_object());
         assert_eq!(description["security"], serde_json::json!([{BEARER: []}]));
         for (name, operation) in operations(&description) {
             let open = operation.get("security").is_some();
-            assert_eq!(open, name == "get /healthz", "{name}");
+            let is_public = name == "get /healthz" || name.starts_with("get /log/");
+            assert_eq!(open, is_public, "{name}");
             assert_eq!(operation["responses"].get("401").is_none(), open, "{name}");
         }
     }
@@ -217,7 +228,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
-        assert_eq!(all, 25);
+        assert_eq!(all, 29);
     }
 
     #[test]

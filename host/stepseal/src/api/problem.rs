@@ -269,6 +269,8 @@ impl From<LoadError> for ApiError {
             LoadError::ForeignImport { .. } => Kind::Component("foreign-import"),
             LoadError::ImportMismatch(_) => Kind::Component("import-mismatch"),
             LoadError::WrongType { .. } => Kind::Component("wrong-type"),
+            LoadError::Busy => Kind::Busy,
+            LoadError::Unavailable(_) => Kind::Overloaded,
             LoadError::Compile(_) => Kind::Component("does-not-compile"),
             LoadError::Describe(_) => Kind::Component("describe-failed"),
             LoadError::BadDescriptor(_) => Kind::Component("bad-descriptor"),

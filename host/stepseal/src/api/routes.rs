@@ -5,6 +5,7 @@ mod components;
 mod description;
 mod grants;
 mod health;
+mod log;
 mod plans;
 mod policies;
 mod tasks;
@@ -20,6 +21,7 @@ use super::problem::{ApiError, Kind};
 use super::{Api, openapi};
 
 pub(super) use health::{HEALTH, healthz};
+pub(super) use log::PUBLIC;
 
 /// Every route with its description.
 pub(super) fn all() -> OpenApiRouter<Api> {
@@ -46,6 +48,10 @@ pub(super) fn all() -> OpenApiRouter<Api> {
             approvals::show::show_approval,
             approvals::decide::decide_approval
         ))
+        .routes(routes!(log::checkpoint))
+        .routes(routes!(log::tile))
+        .routes(routes!(log::consistency))
+        .routes(routes!(log::inclusion))
         .routes(routes!(trust::trust_file))
         .routes(routes!(description::openapi_document))
         .routes(routes!(health::healthz))

@@ -168,10 +168,13 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str) -> ureq::http::request::Builder {
-        Request::builder()
+        let request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.address.url))
-            .header("authorization", format!("Bearer {}", self.address.token))
+            .uri(format!("{}{path}", self.address.url));
+        match &self.address.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     fn send(
@@ -401,7 +404,7 @@ mod tests {
         drop(listener);
         let client = Client::new(HostAddress {
             url,
-            token: "t".to_owned(),
+            token: Some("t".to_owned()),
         });
         assert!(matches!(
             client.get("/healthz"),

@@ -5,11 +5,12 @@
 
 mod approval;
 mod client;
-mod compile;
+mod compile_worker;
 mod demo;
 mod doctor;
 mod files;
 mod keys;
+mod log;
 mod openapi;
 mod output;
 mod plugin;
@@ -95,11 +96,13 @@ enum Command {
     #[command(subcommand)]
     Receipt(receipt::Receipt),
     #[command(subcommand)]
+    Log(log::Log),
+    #[command(subcommand)]
     Keys(keys::Keys),
     Doctor(doctor::Doctor),
     Openapi(openapi::Openapi),
     #[command(hide = true)]
-    Compile(compile::Compile),
+    CompileWorker(compile_worker::CompileWorker),
 }
 
 /// What a command came to, where nothing went wrong.
@@ -134,6 +137,12 @@ impl Context {
     /// A client of the host that was named, or that serves the data directory.
     fn client(&self) -> Result<Client, ConfigError> {
         let address = HostAddress::find(self.url.as_deref(), self.token.as_deref(), &self.data)?;
+        Ok(Client::new(address))
+    }
+
+    /// The same for what needs no token.
+    fn public_client(&self) -> Result<Client, ConfigError> {
+        let address = HostAddress::find_public(self.url.as_deref(), &self.data)?;
         Ok(Client::new(address))
     }
 }
@@ -176,10 +185,11 @@ impl Command {
             Self::Task(command) => command.run(context),
             Self::Approval(command) => command.run(context),
             Self::Receipt(command) => command.run(context),
+            Self::Log(command) => command.run(context),
             Self::Keys(command) => command.run(context),
             Self::Doctor(command) => command.run(context),
             Self::Openapi(command) => command.run(context),
-            Self::Compile(command) => command.run(context),
+            Self::CompileWorker(command) => command.run(context),
         }
     }
 }

@@ -53,7 +53,7 @@ impl Replay {
             Some(trust) => {
                 let options = Options {
                     allow_open: true,
-                    last_seen: None,
+                    ..Options::default()
                 };
                 let report = verify(&receipt, &verification::read_trust(trust)?, &options);
                 if !report.passed() {

@@ -27,9 +27,7 @@ pub(super) fn sandbox(cache: Option<CacheSettings>) -> Result<Sandbox, SandboxEr
     Sandbox::new(Settings {
         cache,
         compiler: Compiler::Process(CompilerProcess {
-            // Not its path: there may be a newer program at it by now.
-            program: "/proc/self/exe".into(),
-            arguments: vec!["compile".into()],
+            arguments: vec!["compile-worker".into()],
             limits: CompileLimits::default(),
         }),
         ..Settings::default()

@@ -6,8 +6,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 use stepseal_receipts::record::Record;
+use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::trust::TrustFile;
-use stepseal_receipts::verify::{Check, Fault, Options, Outcome3, Report, verify_bytes};
+use stepseal_receipts::verify::{Check, Cosigned, Fault, Options, Outcome3, Report, verify_bytes};
+use stepseal_receipts::witness_policy::{POLICY_BYTES_MAX, WitnessPolicy};
 
 use super::output::{one_line, shown};
 use super::{Answer, Context, files};
@@ -31,6 +33,9 @@ pub(super) struct Verify {
     /// The checkpoint of the log that you saw last: the log must have only grown since.
     #[arg(long, value_name = "FILE")]
     last_seen: Option<PathBuf>,
+    /// Who must have cosigned the log's head: a C2SP tlog-policy.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 /// Bytes of a checkpoint file.
@@ -40,7 +45,7 @@ const CHECKPOINT_BYTES_MAX: u64 = 1 << 20;
 const MEANING: &str = "\
 A pass means: the holders of the trusted keys signed exactly these records, in this order, and their log holds each at the place
 shown. It does not mean that the host's clock was right, that inputs were true, or that the log shows everyone the same:
-for that compare checkpoints (--last-seen). To see that a pure step does give this output: stepseal replay.";
+for that compare checkpoints (--last-seen) and ask for witnesses (--policy). To see that a pure step does give this output: stepseal replay.";
 
 impl Verify {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
@@ -48,6 +53,7 @@ impl Verify {
         let options = Options {
             allow_open: self.allow_open,
             last_seen: self.last_seen.as_deref().map(read_checkpoint).transpose()?,
+            witnesses: self.policy.as_deref().map(read_policy).transpose()?,
         };
         let progress = context.output.progress("verifying");
         let reports: anyhow::Result<Vec<(String, Report)>> = self
@@ -87,6 +93,12 @@ fn read_checkpoint(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes).with_context(|| format!("{} is not a checkpoint", path.display()))
 }
 
+fn read_policy(path: &Path) -> anyhow::Result<WitnessPolicy> {
+    let bytes = files::read(path, "the witness policy", POLICY_BYTES_MAX as u64)?;
+    WitnessPolicy::parse(&bytes)
+        .with_context(|| format!("{} is not a witness policy", path.display()))
+}
+
 /// Names of the checks that came out so, in the format's order.
 pub(super) fn with_outcome(report: &Report, outcome: Outcome3) -> Vec<&'static str> {
     let all = report.verdicts.all().into_iter();
@@ -117,7 +129,7 @@ fn explain(check: Check, outcome: Outcome3) -> &'static str {
             "the task goes on: what comes after these records is unproven"
         }
         (Check::AppendOnly, NotChecked) => "no earlier checkpoint was given (--last-seen)",
-        (Check::Witnessed, NotChecked) => "this version knows no witnesses",
+        (Check::Witnessed, NotChecked) => "nobody says who must have cosigned it (--policy)",
         (Check::Disclosure, NotChecked) => "no payload is shown",
         (Check::Replay, NotChecked) => "`stepseal replay` does that",
         (_, NotChecked) => "an earlier fault left nothing to check",
@@ -142,11 +154,22 @@ pub(super) fn to_text(file: &str, report: &Report) -> String {
     let mut lines = vec![format!("{}: {verdict}", shown(file))];
     lines.push(format!("  {}", contents(report)));
     for (check, outcome) in report.verdicts.all() {
+        let unanswered = report.unanswered.iter().find(|asked| asked.check == check);
+        let says = match unanswered {
+            Some(asked) => one_line(&asked.message),
+            None => explain(check, outcome).into(),
+        };
         lines.push(format!(
-            "  {:<13} {:<12} {}",
+            "  {:<13} {:<12} {says}",
             check.as_str(),
-            word(outcome),
-            explain(check, outcome)
+            word(outcome)
+        ));
+    }
+    for cosigned in &report.cosigned {
+        lines.push(format!(
+            "  witness {} cosigned it, by its own clock at {}",
+            one_line(&cosigned.witness),
+            at(cosigned)
         ));
     }
     for fault in &report.faults {
@@ -163,6 +186,15 @@ pub(super) fn to_text(file: &str, report: &Report) -> String {
         lines.push("  open: the task goes on; accepted only with --allow-open".to_owned());
     }
     lines.join("\n")
+}
+
+/// When a witness says that it cosigned.
+fn at(cosigned: &Cosigned) -> String {
+    let ms = cosigned.unix_seconds.saturating_mul(1000);
+    Timestamp::from_unix_ms(ms).map_or_else(
+        |_| format!("{} s since 1970", cosigned.unix_seconds),
+        |time| time.to_string(),
+    )
 }
 
 /// One fault: the check, where, and what is wrong.
@@ -206,6 +238,13 @@ pub(super) fn to_json(file: &str, report: &Report) -> Value {
             "message": fault.message,
         })
     });
+    let unanswered = report.unanswered.iter();
+    let unanswered =
+        unanswered.map(|asked| json!({ "check": asked.check.as_str(), "message": asked.message }));
+    let cosigned = report.cosigned.iter();
+    let cosigned = cosigned.map(|cosigned| {
+        json!({ "witness": cosigned.witness, "keyName": cosigned.key_name, "unixSeconds": cosigned.unix_seconds })
+    });
     let records = report
         .records
         .iter()
@@ -222,6 +261,8 @@ pub(super) fn to_json(file: &str, report: &Report) -> Value {
             "root": checkpoint.root,
         })),
         "records": records.collect::<Vec<_>>(),
+        "unanswered": unanswered.collect::<Vec<_>>(),
+        "cosigned": cosigned.collect::<Vec<_>>(),
         "unrecognised": report.unrecognised,
     })
 }
@@ -235,7 +276,7 @@ fn record_json(index: u64, record: &Record) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stepseal_receipts::verify::Verdicts;
+    use stepseal_receipts::verify::{Unanswered, Verdicts};
 
     /// A report of a receipt whose disclosure was tampered with by somebody who writes to terminals.
     fn report() -> Report {
@@ -253,6 +294,15 @@ mod tests {
                 index: None,
                 member: "disclosures[0]".to_owned(),
                 message: "no record speaks of it\n  disclosure pass \u{1b}[32m".to_owned(),
+            }],
+            unanswered: vec![Unanswered {
+                check: Check::AppendOnly,
+                message: "the receipt has no proof from 7 entries on".to_owned(),
+            }],
+            cosigned: vec![Cosigned {
+                witness: "sage".to_owned(),
+                key_name: "witness.example/sage".to_owned(),
+                unix_seconds: 1_700_000_000,
             }],
             checkpoint: None,
             records: Vec::new(),

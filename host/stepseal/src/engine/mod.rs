@@ -10,6 +10,7 @@ pub mod components;
 pub mod error;
 pub mod event;
 pub mod grants;
+pub mod log;
 mod payload;
 pub mod plan;
 pub mod policies;

@@ -11,7 +11,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
 use stepseal_receipts::record::{self, VerdictKind};
 use stepseal_receipts::time::Timestamp;
-use stepseal_sandbox::{Limits, PolicyCall, PolicyRun, Stage, Verdict};
+use stepseal_sandbox::{Limits, LoadError, PolicyCall, PolicyRun, Stage, Verdict};
 
 use super::components::Policy;
 use super::grants::{Grant, is_name};
@@ -28,6 +28,8 @@ const BINDINGS_MAX: usize = 10;
 const REASON_BYTES_MAX: usize = 256;
 /// Bytes of a reason code or role that are kept.
 const CODE_BYTES_MAX: usize = 64;
+/// A policy could not be asked for want of room.
+const BUSY: EngineError = EngineError::Busy { retry_after_s: 1 };
 /// Bytes of a binding's settings in canonical JSON.
 const SETTINGS_BYTES_MAX: usize = 64 << 10;
 
@@ -254,10 +256,10 @@ impl Engine {
         input: &Payload,
         now: Timestamp,
     ) -> Result<Judgement, EngineError> {
-        let run = self.evaluate(binding, stage, input, now).await;
+        let run = self.evaluate(binding, stage, input, now).await?;
         if run.busy {
             // The host's own shortage is no verdict.
-            return Err(EngineError::Busy { retry_after_s: 1 });
+            return Err(BUSY);
         }
         let stage = match stage {
             Stage::Plan => record::Stage::Plan,
@@ -310,7 +312,7 @@ impl Engine {
         stage: Stage,
         input: &Payload,
         now: Timestamp,
-    ) -> PolicyRun {
+    ) -> Result<PolicyRun, EngineError> {
         let content = self.0.content.clone();
         let digest = binding.row.component;
         match self
@@ -328,16 +330,24 @@ impl Engine {
                     limits: Limits::POLICY,
                     start: now,
                 };
-                self.0.sandbox.evaluate(&component, call).await
+                Ok(self.0.sandbox.evaluate(&component, call).await)
+            }
+            // The host's trouble is nobody's verdict.
+            Err(LoadError::Busy) => Err(BUSY),
+            Err(
+                error @ (LoadError::Unavailable(_) | LoadError::Io(_) | LoadError::WrongDigest),
+            ) => {
+                tracing::error!(policy = %digest, %error, "a bound policy could not be loaded");
+                Err(error.into())
             }
             Err(error) => {
                 tracing::error!(policy = %digest, %error, "a bound policy could not be loaded");
-                PolicyRun {
+                Ok(PolicyRun {
                     busy: false,
                     verdict: Err(format!("the policy could not be loaded: {error}")),
                     fuel_used: 0,
                     memory_peak_bytes: 0,
-                }
+                })
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Records, receipts and the trust file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use stepseal_receipts::checkpoint::Checkpoint;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
 use stepseal_receipts::note::VerifierKey;
@@ -13,7 +12,7 @@ use stepseal_receipts::trust::{RecordKey, TrustFile};
 use stepseal_receipts::verify::disclosable;
 
 use super::{Engine, EngineError};
-use crate::store::{CheckpointRow, RecordRow};
+use crate::store::RecordRow;
 
 impl Engine {
     /// The records of a task.
@@ -30,22 +29,13 @@ impl Engine {
         let checkpoint = self.signed_checkpoint().await?;
         let size = checkpoint.head.size;
         let broken = |why: String| EngineError::Internal(format!("receipt of task {task}: {why}"));
-        let mut plans = Vec::new();
-        let mut wanted = Vec::new();
-        for row in &records {
-            let plan =
-                ProofPlan::inclusion(row.index, size).map_err(|error| broken(error.to_string()))?;
-            wanted.extend(plan.nodes());
-            plans.push(plan);
-        }
-        wanted.sort_unstable();
-        wanted.dedup();
-        let nodes: BTreeMap<_, _> = self.0.store.log_nodes(&wanted).await?;
+        let plans: Result<Vec<_>, _> = records
+            .iter()
+            .map(|row| ProofPlan::inclusion(row.index, size))
+            .collect();
+        let plans = plans.map_err(|error| broken(error.to_string()))?;
         let mut entries = Vec::new();
-        for (row, plan) in records.iter().zip(plans) {
-            let proof = plan
-                .assemble(|node| nodes.get(&node).copied())
-                .map_err(|error| broken(error.to_string()))?;
+        for (row, proof) in records.iter().zip(self.proofs(&plans).await?) {
             let envelope: Envelope = serde_json::from_str(&row.record.envelope)
                 .map_err(|error| broken(error.to_string()))?;
             entries.push(Entry {
@@ -87,40 +77,6 @@ impl Engine {
         let mut blobs = self.0.store.blobs(task).await?;
         blobs.retain(|blob| spoken_of.contains(&Digest::of(blob)));
         Ok(blobs)
-    }
-
-    /// The newest checkpoint, signed at once where the log has grown.
-    ///
-    /// It is stored before anyone sees the signature, and by one caller at a time.
-    async fn signed_checkpoint(&self) -> Result<CheckpointRow, EngineError> {
-        let _signing = self.0.checkpoint_lock.lock().await;
-        let head = self.0.store.log_head().await?;
-        if let Some(last) = self.0.store.checkpoint().await? {
-            if last.head == head {
-                return Ok(last);
-            }
-            if last.head.size >= head.size {
-                return Err(EngineError::Internal(format!(
-                    "the log has {} entries but a checkpoint of {} was signed: the database is older than its checkpoint",
-                    head.size, last.head.size
-                )));
-            }
-        }
-        let checkpoint = Checkpoint {
-            origin: self.0.origin.clone(),
-            size: head.size,
-            root: head.root,
-        };
-        let note = checkpoint
-            .sign(&self.0.log_key)
-            .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let row = CheckpointRow {
-            head,
-            note,
-            signed: self.0.clock.now(),
-        };
-        self.0.store.put_checkpoint(&row).await?;
-        Ok(row)
     }
 
     /// The trust file a verifier of this host's receipts needs (`application/vnd.stepseal.trust.v1+json`).

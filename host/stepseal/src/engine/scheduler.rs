@@ -180,7 +180,7 @@ impl Stay {
     async fn drive(&self, fresh: Option<Fresh>) -> Result<(Task, TaskRow), RunError> {
         let (engine, handle) = (self.engine.clone(), Arc::clone(&self.handle));
         match fresh {
-            Some(fresh) => Runner::new(engine, fresh, handle).drive().await,
+            Some(fresh) => Runner::fresh(engine, fresh, handle).drive().await,
             None => Runner::load(engine, &self.id, handle).await?.drive().await,
         }
     }

@@ -76,7 +76,7 @@ pub struct StepView {
 /// What came of a submission.
 #[derive(Debug)]
 pub struct Submitted {
-    /// The task as it was stored.
+    /// The task as it was accepted.
     pub task: TaskView,
     /// False where the idempotency key named a task that is there already.
     pub new: bool,
@@ -226,7 +226,7 @@ impl Engine {
     }
 
     /// Stores a task and lets it run. Where its client waits and there is room, it runs at once and is stored with the first
-    /// thing that must be durable; else it is stored first.
+    /// thing that must be durable; else, or where it comes to nothing that way, it is stored first.
     async fn accept(
         &self,
         task: Task,
@@ -236,26 +236,36 @@ impl Engine {
     ) -> Result<Accept, EngineError> {
         if waits && let Some(room) = self.room_for(&task) {
             let (reply, accepted) = oneshot::channel();
-            let unstored = Some(Unstored { first, reply });
-            let fresh = Fresh {
-                task,
-                row,
-                unstored,
+            let new = row.task.clone();
+            let unstored = Unstored {
+                first: first.clone(),
+                reply,
             };
-            self.run_new(fresh, room);
-            let lost = |_| EngineError::Internal("the runner of a new task is gone".to_owned());
-            return accepted.await.map_err(lost)?.map_err(not_stored);
+            self.run_new(
+                Fresh {
+                    task,
+                    row,
+                    unstored: Some(unstored),
+                },
+                room,
+            );
+            if let Ok(accept) = accepted.await {
+                return accept.map_err(not_stored);
+            }
+            // Its runner gave up before there was anything to store. Stored, it is tried again like any other.
+            let accept = self.0.store.accept(&new, first).await;
+            self.run_later();
+            return accept.map_err(not_stored);
         }
         let accept = self.0.store.accept(&row.task, first).await;
         let accept = accept.map_err(not_stored)?;
         if accept == Accept::New && !task.state.is_final() {
-            let unstored = None;
             match self.room_for(&task) {
                 Some(room) => self.run_new(
                     Fresh {
                         task,
                         row,
-                        unstored,
+                        unstored: None,
                     },
                     room,
                 ),

@@ -102,6 +102,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// The records of a task by `seq`.
     async fn records(&self, task: &str) -> Result<Vec<RecordRow>, StoreError>;
+    /// Records of the log from leaf index `first` on, at most `limit`.
+    async fn log_records(&self, first: u64, limit: u32) -> Result<Vec<RecordRow>, StoreError>;
     /// Size and root of the log.
     async fn log_head(&self) -> Result<LogHead, StoreError>;
     /// Hashes of complete subtrees of the log, those that exist.

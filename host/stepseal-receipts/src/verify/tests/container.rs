@@ -32,7 +32,7 @@ fn bytes_that_are_no_receipt_are_a_fault_and_nothing_is_believed() {
 #[test]
 fn each_malformed_member_is_named() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 12] = [
+    let cases: [(&str, Change); 15] = [
         ("mediaType", |r| r["mediaType"] = json!("application/json")),
         ("checkpoint", |r| r["checkpoint"] = json!(["a"])),
         ("entries[1].index", |r| r["entries"][1]["index"] = json!(5)),
@@ -57,6 +57,16 @@ fn each_malformed_member_is_named() {
         }),
         ("consistency[0].size", |r| {
             r["consistency"] = json!([{"size": "-1", "proof": []}]);
+        }),
+        ("consistency[0].proof", |r| {
+            r["consistency"] = json!([{"size": "1", "proof": vec![""; 65]}]);
+        }),
+        // Which of two proofs would count?
+        ("consistency", |r| {
+            r["consistency"] = json!([{"size": "1", "proof": []}, {"size": "1", "proof": []}]);
+        }),
+        ("consistency", |r| {
+            r["consistency"] = json!(vec![json!({"size": "1", "proof": []}); 65]);
         }),
         ("erased", |r| r["erased"] = json!([{}])),
     ];

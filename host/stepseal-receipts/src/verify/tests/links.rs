@@ -1,4 +1,4 @@
-//! Faults of signatures, links, proofs, disclosures and consistency: one change, one fault.
+//! Faults of signatures, links, proofs and disclosures: one change, one fault.
 
 use serde_json::json;
 
@@ -6,7 +6,6 @@ use super::world::*;
 use crate::digest::Digest;
 use crate::dsse::{Envelope, IN_TOTO, Signature};
 use crate::keys::SigningKey;
-use crate::receipt::Consistency;
 use crate::record::{Approval, Record, TaskLink};
 use crate::verify::{Check, Options, Outcome3, Report, disclosable, verify};
 
@@ -398,124 +397,6 @@ fn a_record_that_lies_about_the_size_of_a_disclosed_payload_is_a_fault() {
         Check::Disclosure,
         Some(index_of(1)),
         "output.size",
-    );
-}
-
-fn seen(receipt: &crate::receipt::Receipt, note: String) -> Report {
-    let options = Options {
-        allow_open: false,
-        last_seen: Some(note),
-    };
-    verify(receipt, &trust(), &options)
-}
-
-#[test]
-fn a_log_that_grew_since_it_was_last_seen_is_append_only() {
-    let (mut receipt, log) = linked(&story(), |_, _| {});
-    for size in 1..19 {
-        let mut earlier = Log::default();
-        let old = rebuilt(&receipt, &mut earlier, size);
-        receipt.consistency = vec![log.consistency(size)];
-        let report = seen(&receipt, old);
-        assert!(report.passed(), "{size}: {:#?}", report.faults);
-        assert_eq!(report.verdicts.append_only, Outcome3::Pass);
-    }
-    receipt.consistency.clear();
-    assert!(
-        seen(&receipt, log.checkpoint()).passed(),
-        "the same head needs no proof"
-    );
-    assert!(
-        seen(&receipt, Log::default().checkpoint()).passed(),
-        "every log continues the empty one"
-    );
-}
-
-/// The head of the receipt's log when it had `size` leaves.
-pub(super) fn rebuilt(receipt: &crate::receipt::Receipt, log: &mut Log, size: u64) -> String {
-    for index in 0..size {
-        match receipt.entries.iter().find(|entry| entry.index == index) {
-            None => log.append_others(1),
-            Some(entry) => {
-                let envelope = &entry.envelope;
-                let sig = &envelope.signatures[0].sig;
-                let leaf = crate::leaf::leaf(&envelope.pae_digest(), sig, &record_key().public());
-                log.append(crate::leaf::leaf_hash(&leaf));
-            }
-        }
-    }
-    log.checkpoint()
-}
-
-#[test]
-fn a_receipt_older_than_the_last_seen_head_needs_the_proof_too() {
-    let (mut receipt, log) = linked(&story(), |_, _| {});
-    let mut later = log.clone();
-    later.append_others(9);
-    assert_fault(
-        &seen(&receipt, later.checkpoint()),
-        Check::AppendOnly,
-        None,
-        "consistency",
-    );
-    receipt.consistency = vec![Consistency {
-        size: later.head().size,
-        proof: later.consistency(19).proof,
-    }];
-    let report = seen(&receipt, later.checkpoint());
-    assert!(report.passed(), "{:#?}", report.faults);
-}
-
-#[test]
-fn a_forked_log_is_a_fault() {
-    let (mut receipt, log) = linked(&story(), |_, _| {});
-    let mut other = Log::default();
-    for n in 0..19 {
-        other.append(digest(n));
-    }
-    let forked = seen(&receipt, other.checkpoint());
-    assert_fault(&forked, Check::AppendOnly, None, "checkpoint");
-    assert!(
-        forked.faults[0].message.contains("two different heads"),
-        "{}",
-        forked.faults[0]
-    );
-
-    let mut smaller = Log::default();
-    for n in 0..7 {
-        smaller.append(digest(n));
-    }
-    receipt.consistency = vec![log.consistency(7)];
-    assert_fault(
-        &seen(&receipt, smaller.checkpoint()),
-        Check::AppendOnly,
-        None,
-        "consistency",
-    );
-}
-
-#[test]
-fn a_missing_consistency_proof_is_a_fault_where_it_was_asked_for() {
-    let receipt = receipt_of(&story());
-    let mut earlier = Log::default();
-    earlier.append_others(3);
-    assert_fault(
-        &seen(&receipt, earlier.checkpoint()),
-        Check::AppendOnly,
-        None,
-        "consistency",
-    );
-}
-
-#[test]
-fn a_last_seen_note_that_the_log_did_not_sign_is_a_fault() {
-    let receipt = receipt_of(&story());
-    let forged = Log::default().head().sign(&record_key()).unwrap();
-    assert_fault(
-        &seen(&receipt, forged),
-        Check::AppendOnly,
-        None,
-        "last-seen",
     );
 }
 

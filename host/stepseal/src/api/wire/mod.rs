@@ -8,6 +8,7 @@ pub mod approval;
 pub mod component;
 pub mod event;
 pub mod grant;
+pub mod log;
 pub mod plan;
 pub mod policy;
 pub mod problem;
@@ -28,6 +29,7 @@ pub use approval::{
 pub use component::{Component, ComponentKind};
 pub use event::Event;
 pub use grant::{Grant, GrantDocument, GrantLimits};
+pub use log::LogProof;
 pub use plan::{CheckedStep, Plan, PlanCheck, PlanStep, Retry, Submission, Verdict};
 pub use policy::{Mode, NewPolicy, Policy, Scope};
 pub use problem::{Fault, Problem};

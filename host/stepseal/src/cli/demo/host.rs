@@ -56,7 +56,7 @@ impl Host {
             data,
             address: HostAddress {
                 url: String::new(),
-                token: String::new(),
+                token: None,
             },
             child,
         };

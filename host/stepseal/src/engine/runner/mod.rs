@@ -54,7 +54,7 @@ pub(crate) enum RunError {
     Misfit(#[from] Misfit),
     #[error("a record could not be made: {0}")]
     Record(#[from] record::RecordError),
-    /// Its first commit did not make it a task; who submitted it knows.
+    /// It never got into the database; who submitted it knows.
     #[error("the task was not accepted")]
     NotAccepted,
 }
@@ -92,7 +92,7 @@ impl Handle {
     }
 }
 
-/// A task that runs for the first time.
+/// A task that was just submitted.
 pub(crate) struct Fresh {
     pub(crate) task: Task,
     /// As it is in the database, or will be after the first commit.
@@ -139,19 +139,23 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// A runner for a task that was just submitted.
-    pub(crate) fn new(engine: Engine, fresh: Fresh, handle: Arc<Handle>) -> Self {
-        let mut runner = Self {
+    fn new(engine: Engine, task: Task, row: TaskRow, handle: Arc<Handle>) -> Self {
+        Self {
             engine,
-            task: fresh.task,
-            row: fresh.row,
+            task,
+            row,
             handle,
             pending: Pending::default(),
             in_flight: BTreeSet::new(),
             running: JoinSet::new(),
             look: false,
             accepting: None,
-        };
+        }
+    }
+
+    /// A runner for a task that was just submitted.
+    pub(crate) fn fresh(engine: Engine, fresh: Fresh, handle: Arc<Handle>) -> Self {
+        let mut runner = Self::new(engine, fresh.task, fresh.row, handle);
         if let Some(Unstored { first, reply }) = fresh.unstored {
             runner.row.events = first.after;
             runner.pending = Pending {
@@ -175,18 +179,24 @@ impl Runner {
     ) -> Result<Self, RunError> {
         let (mut task, row) = engine.load(id).await?;
         engine.load_outputs(&mut task).await?;
-        let fresh = Fresh {
-            task,
-            row,
-            unstored: None,
-        };
-        let mut runner = Self::new(engine, fresh, handle);
+        let mut runner = Self::new(engine, task, row, handle);
         runner.look = true;
         Ok(runner)
     }
 
     /// Runs until the task is over or waits, and gives it back as it then is in the database, with its row.
     pub(crate) async fn drive(mut self) -> Result<(Task, TaskRow), RunError> {
+        match self.run().await {
+            Ok(()) => Ok((self.task, self.row)),
+            Err(error) if self.accepting.is_some() => {
+                tracing::warn!(task = %self.task.id, %error, "a new task could not be run at once; it is stored first");
+                Err(RunError::NotAccepted)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), RunError> {
         while !self.task.state.is_final() {
             if self.handle.poked.swap(false, Ordering::SeqCst) {
                 self.look_at_row().await?;
@@ -218,7 +228,7 @@ impl Runner {
                 () = sleep(rest) => self.look_up().await?,
             }
         }
-        Ok((self.task, self.row))
+        Ok(())
     }
 
     /// How long steps may run before something else is due.

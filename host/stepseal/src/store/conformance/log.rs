@@ -54,6 +54,12 @@ pub(crate) async fn a_hundred_transitions_at_once_get_leaves_without_gap_and_the
     let rows = fill(&*store, "t", 100, 3).await;
     let indexes: Vec<_> = rows.iter().map(|row| row.index).collect();
     assert_eq!(indexes, (0..300).collect::<Vec<_>>());
+    for (first, limit) in [(0, 2), (256, 256), (299, 1), (300, 1), (u64::MAX, 1)] {
+        let found = store.log_records(first, limit).await.unwrap();
+        let expected = rows.iter().filter(|row| row.index >= first);
+        let expected: Vec<_> = expected.take(limit as usize).cloned().collect();
+        assert_eq!(found, expected, "{limit} from {first}");
+    }
     let head = LogHead {
         size: 300,
         root: tree_of(&rows).root(),

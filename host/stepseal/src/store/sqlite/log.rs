@@ -16,6 +16,7 @@ const NODES_MAX: usize = 256;
 
 pub(super) const RECORDS: &str =
     "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE task = $1 ORDER BY seq";
+pub(super) const RECORDS_FROM: &str = "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
 pub(super) const HEAD: &str = "SELECT size, frontier, write_version FROM log_head WHERE id = 1";
 
 pub(super) async fn identity(readers: &SqlitePool) -> Result<Option<Identity>, StoreError> {
@@ -80,22 +81,38 @@ pub(super) async fn records(
     readers: &SqlitePool,
     task: &str,
 ) -> Result<Vec<RecordRow>, StoreError> {
-    let rows: Vec<(i64, i64, String, Vec<u8>)> = sqlx::query_as(RECORDS)
+    let rows: Vec<RecordColumns> = sqlx::query_as(RECORDS)
         .bind(task.to_owned())
         .fetch_all(readers)
         .await?;
-    rows.into_iter()
-        .map(|(index, seq, envelope, leaf_hash)| {
-            Ok(RecordRow {
-                index: row::unsigned("the place of a record in the log", index)?,
-                record: NewRecord {
-                    seq: row::unsigned("the place of a record in its task", seq)?,
-                    envelope,
-                    leaf_hash: row::digest("the hash of a record", &leaf_hash)?,
-                },
-            })
-        })
-        .collect()
+    rows.into_iter().map(record).collect()
+}
+
+pub(super) async fn records_from(
+    readers: &SqlitePool,
+    first: u64,
+    limit: u32,
+) -> Result<Vec<RecordRow>, StoreError> {
+    let rows: Vec<RecordColumns> = sqlx::query_as(RECORDS_FROM)
+        // Beyond the largest number there is nothing.
+        .bind(i64::try_from(first).unwrap_or(i64::MAX))
+        .bind(i64::from(limit))
+        .fetch_all(readers)
+        .await?;
+    rows.into_iter().map(record).collect()
+}
+
+type RecordColumns = (i64, i64, String, Vec<u8>);
+
+fn record((index, seq, envelope, leaf_hash): RecordColumns) -> Result<RecordRow, StoreError> {
+    Ok(RecordRow {
+        index: row::unsigned("the place of a record in the log", index)?,
+        record: NewRecord {
+            seq: row::unsigned("the place of a record in its task", seq)?,
+            envelope,
+            leaf_hash: row::digest("the hash of a record", &leaf_hash)?,
+        },
+    })
 }
 
 pub(super) async fn head(readers: &SqlitePool) -> Result<LogHead, StoreError> {

@@ -201,6 +201,10 @@ impl Store for SqliteStore {
         log::records(&self.readers, task).await
     }
 
+    async fn log_records(&self, first: u64, limit: u32) -> Result<Vec<RecordRow>, StoreError> {
+        log::records_from(&self.readers, first, limit).await
+    }
+
     async fn log_head(&self) -> Result<LogHead, StoreError> {
         log::head(&self.readers).await
     }

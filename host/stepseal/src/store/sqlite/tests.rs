@@ -436,6 +436,7 @@ async fn every_query_goes_along_an_index() {
         keyvalue::KEYS,
         keyvalue::KEYS_FROM_START,
         log::RECORDS,
+        log::RECORDS_FROM,
         log::HEAD,
         nodes.as_str(),
     ];

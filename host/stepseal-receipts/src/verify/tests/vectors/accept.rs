@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::links::rebuilt;
+use super::super::append_only::earlier;
 use super::super::world::*;
 use super::{Vector, effectful, pure, retried};
 use crate::dsse::{Envelope, IN_TOTO};
@@ -259,17 +259,14 @@ fn containers() -> Vec<Vector> {
 
 fn logs() -> Vec<Vector> {
     let (receipt, log) = linked(&pure(), |_, _| {});
-    let size = log.head().size;
     let mut grown = receipt.clone();
     grown.consistency = vec![log.consistency(4)];
-    let earlier = rebuilt(&receipt, &mut Log::default(), 4);
-    let mut later = log.clone();
-    later.append_others(5);
-    let mut older = receipt.clone();
-    older.consistency = vec![crate::receipt::Consistency {
-        size: later.head().size,
-        ..later.consistency(size)
-    }];
+    let seen = earlier(&receipt, 4).checkpoint();
+    let mut often = receipt.clone();
+    often.consistency = (1..log.head().size)
+        .map(|size| log.consistency(size))
+        .collect();
+    let seen_later = earlier(&receipt, 7).checkpoint();
 
     // A witness that nobody here knows signed the checkpoint too.
     let text = log.head().to_text();
@@ -284,13 +281,13 @@ fn logs() -> Vec<Vector> {
             "The log is proven to continue the checkpoint last seen.",
             &grown,
         )
-        .seen(earlier),
+        .seen(seen),
         Vector::accepted(
-            "log/older",
-            "The receipt is older than the checkpoint last seen, which is proven to continue it.",
-            &older,
+            "log/many-proofs",
+            "Of the consistency proofs for every earlier size, the one from the size last seen counts.",
+            &often,
         )
-        .seen(later.checkpoint()),
+        .seen(seen_later),
         Vector::accepted(
             "log/same",
             "The checkpoint last seen is the receipt's own.",

@@ -73,6 +73,9 @@ const ROWS: &[Row] = &[
     ("consistency-size-number", "The size of a consistency proof is a JSON number.", "consistency[0].size", |r| r["consistency"] = json!([{"size": 4, "proof": []}])),
     ("consistency-size-negative", "The size of a consistency proof is negative.", "consistency[0].size", |r| r["consistency"] = json!([{"size": "-1", "proof": []}])),
     ("consistency-unknown-member", "A consistency proof has an unknown member.", "consistency[0].root", |r| r["consistency"] = json!([{"size": "1", "proof": [], "root": "x"}])),
+    ("consistency-sizes-fall", "The sizes of the consistency proofs fall.", "consistency", |r| r["consistency"] = json!([{"size": "2", "proof": []}, {"size": "1", "proof": []}])),
+    ("consistency-size-doubled", "Two consistency proofs are for one size.", "consistency", |r| r["consistency"] = json!([{"size": "1", "proof": []}, {"size": "1", "proof": []}])),
+    ("consistency-proof-too-long", "A consistency proof has 65 hashes.", "consistency[0].proof", |r| r["consistency"] = json!([{"size": "1", "proof": vec![r["entries"][0]["proof"][0].clone(); 65]}])),
     ("consistency-too-many", "There are 65 consistency proofs.", "consistency", |r| r["consistency"] = json!(vec![json!({"size": "1", "proof": []}); 65])),
     ("erased", "An erased entry, which this version cannot check.", "erased", |r| r["erased"] = json!([{}])),
     ("erased-null", "The erased entries are null.", "erased", |r| r["erased"] = Value::Null),
@@ -144,7 +147,9 @@ fn texts(base: &[u8]) -> Vec<Vector> {
             receipt,
             trust: trust().to_json(),
             options: crate::verify::Options::default(),
+            witnesses: None,
             faults: vec![("receipt", None, pointer.to_owned())],
+            unanswered: Vec::new(),
         });
     cases.collect()
 }

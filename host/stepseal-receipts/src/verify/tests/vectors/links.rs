@@ -1,10 +1,10 @@
 //! Entries that are not where they say, records that are not linked, blobs of which nobody speaks, logs that forked.
 
-use super::super::links::rebuilt;
+use super::super::append_only::{earlier, other};
 use super::super::world::*;
 use super::{Vector, effectful, pure};
 use crate::payload::{Blob, CommitKind};
-use crate::receipt::Receipt;
+use crate::receipt::{Consistency, Receipt};
 use crate::record::{Record, TaskLink};
 use crate::tree::SIZE_MAX;
 
@@ -33,10 +33,10 @@ fn proofs() -> Vec<Vector> {
             vector
         };
     let mut stale = base.clone();
-    let mut earlier = Log::default();
-    stale.checkpoint = rebuilt(&base, &mut earlier, index_of(2));
+    let shorter = earlier(&base, index_of(2));
+    stale.checkpoint = shorter.checkpoint();
     for entry in &mut stale.entries[..2] {
-        entry.proof = earlier.inclusion(entry.index);
+        entry.proof = shorter.inclusion(entry.index);
     }
     let mut other = base.clone();
     let (_, mut stranger) = linked(&effectful(), |_, _| {});
@@ -513,94 +513,76 @@ fn disclosures() -> Vec<Vector> {
 fn seen() -> Vec<Vector> {
     let (base, log) = linked(&pure(), |_, _| {});
     let size = log.head().size;
-    let earlier = rebuilt(&base, &mut Log::default(), 4);
+    let four = earlier(&base, 4).checkpoint();
     let of = |name: &str, about: &str, member: &str, receipt: &Receipt, note: &str| {
         let place = ("append-only", None, member);
         Vector::refused(&format!("append-only/{name}"), about, receipt, place).seen(note.to_owned())
     };
-    let with = |proof: crate::receipt::Consistency| {
+    // Neither yes nor no: a log that forked would leave the proof out.
+    let open = |name: &str, about: &str, receipt: &Receipt| Vector {
+        unanswered: vec!["append-only"],
+        ..Vector::accepted(&format!("append-only/{name}"), about, receipt).seen(four.clone())
+    };
+    let with = |proofs: Vec<Consistency>| {
         let mut receipt = base.clone();
-        receipt.consistency = vec![proof];
+        receipt.consistency = proofs;
         receipt
     };
-    let mut fork = Log::default();
-    fork.append_others(size);
-    let mut short_fork = Log::default();
-    for n in 0..4 {
-        short_fork.append(digest(n));
-    }
     let mut later = log.clone();
     later.append_others(5);
-    let mut truncated = log.consistency(4);
+    let continued = Consistency {
+        size: later.head().size,
+        ..later.consistency(size)
+    };
+    let honest = log.consistency(4);
+    let mut truncated = honest.clone();
     truncated.proof.pop();
-    let mut longer = log.consistency(4);
+    let mut longer = honest.clone();
     longer.proof.push(digest(0));
-    let mut flipped = log.consistency(4);
+    let mut flipped = honest.clone();
     flipped.proof[0] = digest(0);
-    let forged = Log::default().head().sign(&record_key()).unwrap();
-    vec![
-        of(
+    let mut of_five = log.consistency(5);
+    of_five.size = 4;
+    let from_nothing = Consistency {
+        size: 0,
+        proof: vec![log.head().root],
+    };
+    let nothing = Log::default().checkpoint();
+    let forged = log.head().sign(&record_key()).unwrap();
+    let mut elsewhere = log.head();
+    elsewhere.origin = "log.example/two".to_owned();
+    let elsewhere = elsewhere.sign(&log_key()).unwrap();
+    let fork = |size| other(size).checkpoint();
+    let last = u8::try_from(size).unwrap();
+    let proof = "consistency[0].proof";
+    #[rustfmt::skip]
+    let refused = [
+        of("rewound", "The receipt's log is smaller than the one last seen.", "checkpoint", &base, &later.checkpoint()),
+        of("rewound-and-proven", "The receipt's log is smaller than the one last seen, which is proven to continue it.", "checkpoint", &with(vec![continued]), &later.checkpoint()),
+        of("rewound-and-forked", "The receipt's log is smaller than the one last seen, and none that it continued.", "checkpoint", &base, &fork(last + 1)),
+        of("truncated", "The last hash of the proof is missing.", proof, &with(vec![truncated]), &four),
+        of("extended", "The proof has one hash more.", proof, &with(vec![longer]), &four),
+        of("flipped", "A hash of the proof is changed.", proof, &with(vec![flipped]), &four),
+        of("proof-of-another-size", "The proof is from another size than it says.", proof, &with(vec![of_five]), &four),
+        of("hash-from-nothing", "A proof from the empty log has a hash.", proof, &with(vec![from_nothing]), &nothing),
+        of("forked-since", "The log does not continue the checkpoint last seen.", proof, &with(vec![honest]), &fork(4)),
+        of("forked-among-many", "The log does not continue the checkpoint last seen; the proofs from the other sizes are genuine.", "consistency[3].proof", &with((1..size).map(|size| log.consistency(size)).collect()), &fork(4)),
+        of("forked", "The log signed two heads of one size.", "checkpoint", &base, &fork(last)),
+        of("last-seen-forged", "The checkpoint last seen is not signed by the log.", "last-seen", &base, &forged),
+        of("last-seen-of-another-log", "The checkpoint last seen is of another log, whose key is the same.", "last-seen", &base, &elsewhere),
+        of("last-seen-empty", "The checkpoint last seen is an empty file.", "last-seen", &base, ""),
+    ];
+    let unanswered = [
+        open(
             "no-proof",
-            "No proof that the log continues the checkpoint last seen.",
-            "consistency",
-            &base,
-            &earlier,
+            "The receipt has no consistency proof.",
+            &with(Vec::new()),
         ),
-        of(
-            "no-proof-from-a-stale-receipt",
-            "The receipt is older than the checkpoint last seen, and nothing proves that it was part of that log.",
-            "consistency",
-            &base,
-            &later.checkpoint(),
+        open(
+            "proofs-of-other-sizes",
+            "The receipt has no consistency proof from the size last seen.",
+            &with(vec![log.consistency(3), log.consistency(5)]),
         ),
-        of(
-            "other-size",
-            "A proof for another size only.",
-            "consistency",
-            &with(log.consistency(5)),
-            &earlier,
-        ),
-        of(
-            "truncated",
-            "The last hash of the proof is missing.",
-            "consistency",
-            &with(truncated),
-            &earlier,
-        ),
-        of(
-            "extended",
-            "The proof has one hash more.",
-            "consistency",
-            &with(longer),
-            &earlier,
-        ),
-        of(
-            "flipped",
-            "A hash of the proof is changed.",
-            "consistency",
-            &with(flipped),
-            &earlier,
-        ),
-        of(
-            "forked-since",
-            "The log does not continue the checkpoint last seen.",
-            "consistency",
-            &with(log.consistency(4)),
-            &short_fork.checkpoint(),
-        ),
-        of(
-            "forked",
-            "The log signed two heads of one size.",
-            "checkpoint",
-            &base,
-            &fork.checkpoint(),
-        ),
-        of(
-            "last-seen-forged",
-            "The checkpoint last seen is not signed by the log.",
-            "last-seen",
-            &base,
-            &forged,
-        ),
-    ]
+    ];
+    refused.into_iter().chain(unanswered).collect()
 }

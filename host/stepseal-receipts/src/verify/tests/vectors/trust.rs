@@ -41,9 +41,14 @@ fn spki(key: [u8; 32]) -> Value {
 }
 
 fn vkey(kind: u8, key: [u8; 32]) -> Value {
+    json!(vkey_of(ORIGIN, kind, key))
+}
+
+/// The text of a verifier key that no type would hold.
+pub(super) fn vkey_of(name: &str, kind: u8, key: [u8; 32]) -> String {
     let key = [&[kind], &key[..]].concat();
-    let id = Digest::of_parts(&[ORIGIN.as_bytes(), b"\n", &key]);
-    json!(format!("{ORIGIN}+{}+{}", &id.to_hex()[..8], base64(&key)))
+    let id = Digest::of_parts(&[name.as_bytes(), b"\n", &key]);
+    format!("{name}+{}+{}", &id.to_hex()[..8], base64(&key))
 }
 
 #[rustfmt::skip]

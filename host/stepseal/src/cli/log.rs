@@ -1,0 +1,170 @@
+//! `stepseal log`: the log of a host, watched from outside.
+
+mod monitor;
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use stepseal_receipts::checkpoint::Checkpoint;
+use stepseal_receipts::note::NOTE_BYTES_MAX;
+use stepseal_receipts::trust::TrustFile;
+
+use super::client::{Client, ClientError};
+use super::output::thousands;
+use super::verify::read_trust;
+use super::{Answer, Context, files};
+use monitor::{Misbehaviour, Refused, Seen};
+
+/// Bytes of a monitor's state: a checkpoint and one hash for each bit of its size.
+const STATE_BYTES_MAX: u64 = 256 << 10;
+
+/// The log of a host. None of this needs its token.
+#[derive(Debug, Subcommand)]
+pub(super) enum Log {
+    /// Print the signed head of the log.
+    #[command(after_help = "Example:\n  stepseal log checkpoint > last-seen.txt\n\n\
+        Keep it: `stepseal verify --last-seen` then notices a log that was rewound or rewritten.")]
+    Checkpoint,
+    /// Watch the log: check that every new head continues the last one.
+    #[command(
+        after_help = "Example:\n  stepseal --url http://127.0.0.1:8787 log follow --trust trust.json --state watched.json\n\n\
+        Exit code 1 if the log was rewound, rewritten or shows others another tree; what proves it is then in <state>.evidence.json."
+    )]
+    Follow(Follow),
+}
+
+/// What `log follow` is given.
+#[derive(Args, Debug)]
+pub(super) struct Follow {
+    /// The keys that are believed, from a source you trust.
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// What was seen, kept between runs. It is made at the first run.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Look once and end.
+    #[arg(long)]
+    once: bool,
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    every: u64,
+}
+
+impl Log {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        match self {
+            Self::Checkpoint => {
+                let note = checkpoint(&context.public_client()?)?;
+                context.output.bytes(note.as_bytes())?;
+                Ok(Answer::Yes)
+            }
+            Self::Follow(command) => command.run(context),
+        }
+    }
+}
+
+/// The head as the host gives it, unchecked.
+fn checkpoint(client: &Client) -> anyhow::Result<String> {
+    let note = client.bytes("/log/checkpoint")?;
+    anyhow::ensure!(
+        note.len() <= NOTE_BYTES_MAX,
+        "the host's checkpoint has {} bytes, no checkpoint has",
+        note.len()
+    );
+    String::from_utf8(note).context("the host's checkpoint is not text")
+}
+
+impl Follow {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let trust = read_trust(&self.trust)?;
+        let client = context.public_client()?;
+        let mut seen = self.seen(&trust)?;
+        loop {
+            match self.look(context, &client, &trust, &seen) {
+                Ok(Ok(newer)) => seen = newer,
+                Ok(Err(misbehaviour)) => {
+                    let evidence = self.evidence();
+                    context.output.result(
+                        &json!({"ok": false, "misbehaviour": misbehaviour.to_string(), "evidence": evidence}),
+                        || format!("{misbehaviour}\n  both heads are in {}", evidence.display()),
+                    )?;
+                    return Ok(Answer::No);
+                }
+                // A host that restarts is not a reason to stop watching it.
+                Err(error) if !self.once && error.is::<ClientError>() => {
+                    context.output.note(&format!("{error:#}; looking again"));
+                }
+                Err(error) => return Err(error),
+            }
+            if self.once {
+                return Ok(Answer::Yes);
+            }
+            sleep(Duration::from_secs(self.every));
+        }
+    }
+
+    fn seen(&self, trust: &TrustFile) -> anyhow::Result<Seen> {
+        if !self.state.exists() {
+            return Ok(Seen::nothing(&trust.origin));
+        }
+        let bytes = files::read(&self.state, "the state", STATE_BYTES_MAX)?;
+        Seen::read(&bytes, &trust.log).with_context(|| {
+            format!(
+                "{} cannot be used; to begin anew, and trust the log's head as it is now, name another file",
+                self.state.display()
+            )
+        })
+    }
+
+    /// One look. What was seen is on disk before it is told.
+    fn look(
+        &self,
+        context: &Context,
+        client: &Client,
+        trust: &TrustFile,
+        seen: &Seen,
+    ) -> anyhow::Result<Result<Seen, Misbehaviour>> {
+        let note = checkpoint(client)?;
+        let head = Checkpoint::open(&note, &trust.log)
+            .context("the host's checkpoint is not signed by a key of the trust file")?;
+        let fetch = |tile: &stepseal_receipts::tile::Tile| {
+            Ok(client.bytes(&format!("/log/tile/{}", tile.path()))?)
+        };
+        let newer = match seen.advance(&note, head, fetch) {
+            Ok(newer) => newer,
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Caught(misbehaviour)) => {
+                let evidence = json!({"misbehaviour": misbehaviour.to_string(), "before": seen.note, "now": note});
+                let evidence = serde_json::to_vec_pretty(&evidence)?;
+                files::write(&self.evidence(), &evidence, true)?;
+                return Ok(Err(misbehaviour));
+            }
+        };
+        files::write(&self.state, &newer.to_json(), true)?;
+        let (before, now) = (seen.checkpoint.size, newer.checkpoint.size);
+        if now != before || self.once {
+            let report = json!({"ok": true, "origin": newer.checkpoint.origin, "size": now, "new": now - before, "root": newer.checkpoint.root});
+            if context.output.is_json() {
+                context.output.json_line(&report)?;
+            } else {
+                context.output.text(&format!(
+                    "{}: {} entries, {} new; they continue what was seen before",
+                    newer.checkpoint.origin,
+                    thousands(now),
+                    thousands(now - before)
+                ))?;
+            }
+        }
+        Ok(Ok(newer))
+    }
+
+    fn evidence(&self) -> PathBuf {
+        let mut name = self.state.as_os_str().to_owned();
+        name.push(".evidence.json");
+        Path::new(&name).to_owned()
+    }
+}
