@@ -234,7 +234,29 @@ pub(super) fn vectors() -> Vec<Vector> {
             ("chain", Some(1), member),
         )
     });
-    rows.chain(texts()).collect()
+    rows.chain(texts())
+        .chain([without_empty_subject()])
+        .collect()
+}
+
+/// An empty list of a statement is not the same as none: it has exactly its four members.
+fn without_empty_subject() -> Vector {
+    let (receipt, _) = rewritten(
+        &pure(),
+        |_, _| {},
+        |number, statement| {
+            let text = String::from_utf8(statement).unwrap();
+            let without = text.replace(r#","subject":[]}"#, "}");
+            assert_eq!(without != text, number == 2);
+            without.into_bytes()
+        },
+    );
+    Vector::refused(
+        "record/subject-absent-where-empty",
+        "No subject in a record that speaks of no digest.",
+        &receipt,
+        ("chain", Some(2), "statement.subject"),
+    )
 }
 
 /// A change of a statement's text.
