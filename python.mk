@@ -5,7 +5,7 @@ VENV := target/venv
 .PHONY: test-python test-vectors
 
 test-vectors: $(VENV)/ready ## Run the format's test vectors through the Python verifier
-	@$(VENV)/bin/python scripts/run_vectors.py
+	@$(VENV)/bin/python -B scripts/run_vectors.py
 
 test-python: test-vectors target/demo/trust.json ## Verify the demo's receipts with Python's cryptography and nothing of ours
 	@$(VENV)/bin/python scripts/verify_receipt.py --trust target/demo/trust.json target/demo/*.stepseal.json
