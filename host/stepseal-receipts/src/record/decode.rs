@@ -32,7 +32,7 @@ pub(super) fn statement(value: Value) -> Result<Record, MemberError> {
     let mut record = predicate(&mut predicate_members)?;
     record.unrecognised = predicate_members.finish();
 
-    let subject = members.list("subject", ITEMS_MAX, |item| {
+    let subject = members.need_list("subject", ITEMS_MAX, |item| {
         let subject = (item.need_text("name")?, item.need_digest("digest")?);
         item.finish_known()?;
         Ok(subject)

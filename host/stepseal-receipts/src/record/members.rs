@@ -292,6 +292,17 @@ impl<'a> Members<'a> {
         values_of(&mut self.unread, &self.at.member(name), name, items_max)
     }
 
+    /// A list of objects that must be there, though it be empty.
+    pub(crate) fn need_list<T>(
+        &mut self,
+        name: &'static str,
+        items_max: usize,
+        read: impl Fn(&mut Members<'_>) -> Result<T, MemberError>,
+    ) -> Result<Vec<T>, MemberError> {
+        self.need(name, self.unread.get(name))?;
+        self.list(name, items_max, read)
+    }
+
     /// A list of objects; absent is empty.
     pub(crate) fn list<T>(
         &mut self,

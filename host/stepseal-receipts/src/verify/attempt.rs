@@ -126,7 +126,7 @@ fn check_same(record: &Record, authorized: &Record, place: &mut Place<'_>) {
 }
 
 /// The verdicts whose word counts.
-fn enforced(record: &Record) -> impl Iterator<Item = &Verdict> {
+pub(super) fn enforced(record: &Record) -> impl Iterator<Item = &Verdict> {
     let verdicts = record.verdicts.iter();
     verdicts.filter(|verdict| verdict.mode == Mode::Enforce)
 }
@@ -137,7 +137,7 @@ fn has(record: &Record, decision: Decision) -> Option<&Approval> {
 }
 
 /// Whether a verdict is a no. After the step nobody is left to ask, so whoever needs an approval there says no.
-fn denies(verdict: &Verdict) -> bool {
+pub(super) fn denies(verdict: &Verdict) -> bool {
     match verdict.verdict {
         VerdictKind::Deny => true,
         VerdictKind::NeedsApproval => verdict.stage == Stage::AfterStep,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::faults::{Faults, Place};
 use super::{Signed, act, attempt};
-use crate::record::{Kind, Mode, Outcome, Record, Status, StepRef, VerdictKind};
+use crate::record::{Kind, Outcome, Record, Status, StepRef};
 use crate::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 
 /// What the records say happened.
@@ -100,10 +100,7 @@ fn open<'a>(story: &mut Story<'a>, record: &'a Record, place: &mut Place<'_>) {
 
 /// Whether a policy whose word counts denied the whole plan.
 pub(super) fn plan_denied(opened: &Record) -> bool {
-    opened
-        .verdicts
-        .iter()
-        .any(|verdict| verdict.mode == Mode::Enforce && verdict.verdict == VerdictKind::Deny)
+    attempt::enforced(opened).any(attempt::denies)
 }
 
 fn close(story: &mut Story<'_>, record: &Record, place: &mut Place<'_>) {

@@ -5,6 +5,7 @@ mod container;
 mod hostile;
 mod links;
 mod meaning;
+mod vectors;
 mod witnesses;
 mod world;
 

@@ -59,7 +59,7 @@ fn head() -> ShardHead {
 }
 
 /// An act with everything its kind must have and nothing else.
-fn act(kind: Kind) -> Record {
+pub(super) fn act(kind: Kind) -> Record {
     let mut act = record(kind);
     let time = Timestamp::from_unix_ms(1_700_000_000_000).unwrap();
     act.time = Some(Span {

@@ -14,7 +14,7 @@ fn seen(receipt: &Receipt, note: String) -> Report {
 }
 
 /// The receipt's log when it had `size` leaves.
-fn earlier(receipt: &Receipt, size: u64) -> Log {
+pub(super) fn earlier(receipt: &Receipt, size: u64) -> Log {
     let mut log = Log::default();
     for index in 0..size {
         match receipt.entries.iter().find(|entry| entry.index == index) {
@@ -31,7 +31,7 @@ fn earlier(receipt: &Receipt, size: u64) -> Log {
 }
 
 /// A log of `size` leaves that shares none with the receipt's.
-fn other(size: u8) -> Log {
+pub(super) fn other(size: u8) -> Log {
     let mut log = Log::default();
     for n in 0..size {
         log.append(digest(n));

@@ -8,23 +8,23 @@ use crate::receipt::Receipt;
 use crate::verify::{Check, Options, Outcome3, Report, verify, verify_bytes};
 use crate::witness_policy::WitnessPolicy;
 
-const TIME: u64 = 1_700_000_000;
+pub(super) const TIME: u64 = 1_700_000_000;
 
-fn witness_key(seed: u8) -> SigningKey {
+pub(super) fn witness_key(seed: u8) -> SigningKey {
     SigningKey::from_seed([seed; 32])
 }
 
 /// The name a witness signs under; in the policy it is another one.
-fn key_name(seed: u8) -> String {
+pub(super) fn key_name(seed: u8) -> String {
     format!("witness.example/{seed}")
 }
 
-fn vkey(seed: u8) -> WitnessKey {
+pub(super) fn vkey(seed: u8) -> WitnessKey {
     WitnessKey::new(&key_name(seed), &witness_key(seed).public()).unwrap()
 }
 
 /// Two of the witnesses 71, 72 and 73.
-fn policy_text() -> String {
+pub(super) fn policy_text() -> String {
     let [one, two, three] = [71, 72, 73].map(vkey);
     format!(
         "witness anna {one}\nwitness ben {two}\nwitness cleo {three}\ngroup two 2 anna ben cleo\nquorum two\n"
@@ -36,7 +36,7 @@ fn policy() -> WitnessPolicy {
 }
 
 /// A cosignature of a checkpoint's note.
-fn cosignature(note: &str, seed: u8, time: u64) -> NoteSignature {
+pub(super) fn cosignature(note: &str, seed: u8, time: u64) -> NoteSignature {
     let text = Note::parse(note).unwrap().text;
     cosignature::sign(&text, time, &key_name(seed), &witness_key(seed)).unwrap()
 }
@@ -228,7 +228,7 @@ fn a_cosignature_of_another_checkpoint_is_a_fault() {
 }
 
 #[test]
-fn cosignatures_of_unknown_witnesses_are_passed_over_and_count_for_nothing() {
+pub(super) fn cosignatures_of_unknown_witnesses_are_passed_over_and_count_for_nothing() {
     let mut receipt = cosigned(&[90, 71, 91]);
     let report = under(&receipt, policy());
     assert_witness_fault(&report, "checkpoint", &["none by \"ben\", \"cleo\""]);

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use crate::checkpoint::Checkpoint;
 use crate::digest::Digest;
+use crate::dsse::{Envelope, IN_TOTO};
 use crate::keys::SigningKey;
+use crate::leaf;
 use crate::note::VerifierKey;
 use crate::payload::{Blob, CommitKind};
 use crate::receipt::{Consistency, Entry, Receipt};
 use crate::record::{
     Approval, ComponentRef, Decision, Fuel, HostCalls, Kind, Limits, Mode, Outcome, PolicyInput,
-    Record, Stage, Status, StepRef, TaskLink, Verdict, VerdictKind, approval_subject, sign,
+    Record, Stage, Status, StepRef, TaskLink, Verdict, VerdictKind, approval_subject,
 };
 use crate::tree::{Frontier, NodeId, ProofPlan};
 use crate::trust::{ApproverKey, RecordKey, TrustFile};
@@ -106,6 +108,15 @@ pub(super) fn index_of(number: usize) -> u64 {
 
 /// The receipt of a task with these records, linked and signed; `change` sees each record just before it is signed.
 pub(super) fn linked(records: &[Record], change: impl Fn(usize, &mut Record)) -> (Receipt, Log) {
+    rewritten(records, change, |_, statement| statement)
+}
+
+/// Like [`linked`]; `rewrite` sees each statement just before it is signed, and may make it one that no record has.
+pub(super) fn rewritten(
+    records: &[Record],
+    change: impl Fn(usize, &mut Record),
+    rewrite: impl Fn(usize, Vec<u8>) -> Vec<u8>,
+) -> (Receipt, Log) {
     let mut log = Log::default();
     log.append_others(3);
     let mut entries = Vec::new();
@@ -123,12 +134,16 @@ pub(super) fn linked(records: &[Record], change: impl Fn(usize, &mut Record)) ->
             record.head = prev;
         }
         change(number, &mut record);
-        let signed = sign(&record, &record_key()).unwrap();
-        let index = log.append(signed.leaf_hash);
+        let statement = rewrite(number, record.to_statement());
+        let envelope = Envelope::sign(IN_TOTO, statement, &record_key());
+        let signature = &envelope.signatures[0].sig;
+        let leaf = leaf::leaf(&envelope.pae_digest(), signature, &record_key().public());
+        let leaf_hash = leaf::leaf_hash(&leaf);
+        let index = log.append(leaf_hash);
         assert_eq!(index, index_of(number));
         log.append_others(1);
-        prev = Some(signed.leaf_hash);
-        entries.push((index, signed.envelope));
+        prev = Some(leaf_hash);
+        entries.push((index, envelope));
     }
     log.append_others(2);
     let entry = |(index, envelope)| Entry {
