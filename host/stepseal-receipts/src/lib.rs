@@ -2,8 +2,8 @@
 //!
 //! In scope: the values that are signed ([`json`], [`digest`], [`time`], [`payload`], [`record`]), how they are signed
 //! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`], [`tile`], [`cosignature`]), the file that
-//! proves them ([`receipt`], [`trust`], [`witness_policy`]) with its offline verification ([`verify`]), and the life of tasks and
-//! steps ([`state`]).
+//! proves them ([`receipt`], [`trust`], [`witness_policy`]) with its offline verification ([`verify`]), its forms for other tools
+//! ([`export`]), and the life of tasks and steps ([`state`]).
 //! `FORMAT.md` beside this crate's manifest is the specification; the modules name the sections of the standards they implement.
 //!
 //! Deliberately absent: a clock, randomness, files, network, threads, async, storage and the sandbox. Time, nonces, salts
@@ -19,6 +19,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod digest;
 pub mod dsse;
+pub mod export;
 pub mod json;
 pub mod keys;
 pub mod leaf;

@@ -20,7 +20,8 @@ pub const CONSISTENCY_MAX: usize = 64;
 /// Deepest nesting of a receipt.
 const DEPTH_MAX: usize = 16;
 
-const HASH: &str = "the base64 of 32 bytes";
+/// What the text of a [`hash`] must be, for errors.
+pub(crate) const HASH: &str = "the base64 of 32 bytes";
 const RISING: &str = "a list whose sizes rise, each of them once";
 
 /// How large a receipt may be. A reader takes no more, so a hostile file costs no more than this.
@@ -178,7 +179,7 @@ fn envelope_value(envelope: &Envelope) -> Value {
     serde_json::to_value(envelope).expect("an envelope is strings only")
 }
 
-fn hashes_value(hashes: &[Digest]) -> Value {
+pub(crate) fn hashes_value(hashes: &[Digest]) -> Value {
     hashes
         .iter()
         .map(|hash| STANDARD.encode(hash.as_bytes()))
@@ -217,15 +218,18 @@ fn consistency(members: &mut Members<'_>) -> Result<Consistency, MemberError> {
 }
 
 fn hashes(members: &mut Members<'_>) -> Result<Vec<Digest>, MemberError> {
-    members.texts("proof", PROOF_HASHES_MAX, HASH, |text| {
-        // 44 characters are 32 bytes; anything else is not worth decoding.
-        let mut bytes = [0; 33];
-        let length = (text.len() == 44)
-            .then(|| STANDARD.decode_slice(text, &mut bytes).ok())
-            .flatten()?;
-        let hash: [u8; 32] = bytes[..length].try_into().ok()?;
-        Some(Digest::from_bytes(hash))
-    })
+    members.texts("proof", PROOF_HASHES_MAX, HASH, hash)
+}
+
+/// A hash from its base64.
+pub(crate) fn hash(text: &str) -> Option<Digest> {
+    // 44 characters are 32 bytes; anything else is not worth decoding.
+    let mut bytes = [0; 33];
+    let length = (text.len() == 44)
+        .then(|| STANDARD.decode_slice(text, &mut bytes).ok())
+        .flatten()?;
+    let hash: [u8; 32] = bytes[..length].try_into().ok()?;
+    Some(Digest::from_bytes(hash))
 }
 
 #[cfg(test)]
