@@ -182,6 +182,18 @@ fn a_bundle_has_the_forms_of_sigstore() {
 }
 
 #[test]
+fn a_log_is_named_as_rekor_names_its_own() {
+    // Sigstore's public instance of Rekor v2, as its trusted root has it.
+    let key = "MCowBQYDK2VwAyEAt8rlp1knGwjfbcXAYPYAkn0XiLz1x8O4t0YkEhie244=";
+    let key = crate::keys::PublicKey::from_spki_base64(key).unwrap();
+    let log = VerifierKey::new("log2025-1.rekor.sigstore.dev", &key).unwrap();
+    assert_eq!(
+        STANDARD.encode(log.key_hash().as_bytes()),
+        "zxGZFVvd0FEmjR8WrFwMdcAJ9vtaY/QXf44Y1wUeP6A="
+    );
+}
+
+#[test]
 fn a_bundle_is_made_only_with_keys_of_the_trust_file() {
     let (note, trust) = (checkpoint(100), trust());
     let bundles = Bundles::new(&note, &trust).unwrap();
