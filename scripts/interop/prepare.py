@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.request
 
-# Five tasks of 60 steps: 310 leaves, which fill one tile and part of a second. A task has two records beside its steps'.
+# Five tasks of 60 steps: over 310 leaves, which fill one tile and part of a second. A task has two records beside its steps'.
 TASKS, STEPS, RECORDS, WAIT_SECONDS, TILE = 5, 60, 62, 60, 256
 # A proxy that the machine may have is not for this machine.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
