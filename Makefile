@@ -1,17 +1,17 @@
 # Everything a person or CI runs here. `make help` lists it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+HOST := target/release/stepseal
 
 include guests.mk
 include python.mk
 include bench.mk
-
-HOST := target/release/stepseal
+include interop.mk
 
 .PHONY: help demo test ci fmt clippy wasm32
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: guests $(HOST) ## build everything and show it at work: four tasks, four receipts, verified and re-run
 	@$(HOST) demo --components target/guests --out target/demo
@@ -28,7 +28,7 @@ test: guests test-guests wasm32 test-python ## every test
 wasm32: # the verifier is to run in browsers and guests too
 	@scripts/build-guest.sh --check stepseal-receipts
 
-ci: fmt clippy test ## what CI runs
+ci: fmt clippy test test-interop ## what CI runs
 
 fmt:
 	cargo fmt --all --check

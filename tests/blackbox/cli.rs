@@ -163,6 +163,107 @@ fn a_task_goes_from_upload_to_verified_receipt() {
     assert!(doctor.stdout.contains("is ready for tasks"), "{doctor:?}");
 }
 
+/// A person with a task's receipt in `all.json`, the same without payloads in `bare.json`, and `trust.json`.
+fn with_a_receipt() -> Person {
+    let person = Person::at(Host::empty());
+    person.types(&["plugin", "push", &guest("jq")]).expect(0);
+    let task = person.submits(&jq(".", &json!(1)));
+    let get = ["receipt", "get", &task, "--out"];
+    person.types(&[&get[..], &["all.json"]].concat()).expect(0);
+    person
+        .types(&[&get[..], &["bare.json", "--no-payloads"]].concat())
+        .expect(0);
+    person
+        .types(&["keys", "trust", "--out", "trust.json"])
+        .expect(0);
+    person
+}
+
+#[test]
+fn a_receipt_goes_to_other_tools_and_comes_back() {
+    let person = with_a_receipt();
+    // From here on nobody needs a host.
+    let run = |arguments: &[&str]| stepseal_in(person.temp.path(), arguments, b"");
+    let file = |name: &str| fs::read_to_string(person.temp.path().join(name)).unwrap();
+    let bare: Value = serde_json::from_str(&file("bare.json")).unwrap();
+    let first = bare["entries"][0]["index"].as_str().unwrap();
+    for (format, extension) in [
+        ("tlog-proof", "tlog-proof"),
+        ("sigstore-bundle", "sigstore.json"),
+    ] {
+        let export = |more: &[&str]| {
+            let all = ["--output", "json", "receipt", "export", "all.json"];
+            let rest = ["--trust", "trust.json", "--format", format];
+            run(&[&all[..], &rest, more].concat())
+        };
+        let written = export(&["--out", format]).expect(0).json();
+        let written: Vec<&str> = written["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        assert_eq!(written.len(), 3);
+        assert_eq!(written[0], format!("{format}/{first}.{extension}"));
+        export(&["--out", format]).expect(1).says(&["--force"]);
+        export(&[]).expect(2).says(&["--out", "--record"]);
+        export(&["--record", "777"])
+            .expect(1)
+            .says(&["no record at index 777"]);
+        assert_eq!(
+            export(&["--record", first]).expect(0).stdout,
+            file(written[0])
+        );
+
+        let import = [
+            &["receipt", "import"],
+            &written[..],
+            &["--out", "back.json", "--force"],
+        ];
+        run(&import.concat()).expect(0);
+        assert_eq!(file("back.json"), file("bare.json"));
+        run(&["verify", "back.json", "--trust", "trust.json"]).expect(0);
+    }
+}
+
+#[test]
+fn what_cannot_go_to_other_tools_or_come_back_says_so() {
+    let person = with_a_receipt();
+    let run = |arguments: &[&str]| stepseal_in(person.temp.path(), arguments, b"");
+    let export = |format, out| {
+        run(&[
+            "receipt", "export", "all.json", "--format", format, "--out", out,
+        ])
+    };
+    export("sigstore-bundle", "x").expect(2).says(&["--trust"]);
+    export("dsse-jsonl", "task.jsonl").expect(0);
+    let proofs = export("tlog-proof", "proofs").expect(0);
+    let first = proofs.stdout.lines().next().unwrap();
+    let import = |files: &[&str]| run(&[&["receipt", "import"], files].concat()).expect(1);
+    import(&["task.jsonl"]).says(&["task.jsonl", "ask the host"]);
+    import(&[first, first]).says(&["two proofs for index"]);
+    person.file("large", &"x".repeat(600 << 10));
+    import(&["large"]).says(&["larger than"]);
+
+    let keys = |format| {
+        let keys = run(&["keys", "trust", "--from", "trust.json", "--format", format]);
+        keys.expect(0).json()
+    };
+    assert_eq!(
+        keys("sigstore-trusted-root")["tlogs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(keys("sigstore-keys").as_object().unwrap().len(), 1);
+    let trust = fs::read_to_string(person.temp.path().join("trust.json")).unwrap();
+    assert_eq!(
+        keys("stepseal"),
+        serde_json::from_str::<Value>(&trust).unwrap()
+    );
+}
+
 /// A change of a receipt.
 type Change = fn(&mut Value);
 

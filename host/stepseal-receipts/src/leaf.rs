@@ -28,6 +28,14 @@ pub fn leaf(pae_digest: &Digest, signature: &[u8; 64], key: &PublicKey) -> Vec<u
     leaf
 }
 
+/// The key in a leaf; `None` where there is none. That the rest is a leaf of it shows only by making that leaf again.
+pub fn key_of(leaf: &[u8]) -> Option<PublicKey> {
+    const END: &[u8] = br#""}}}}}}"#;
+    let leaf = leaf.strip_suffix(END).filter(|_| leaf.len() == LEAF_BYTES);
+    let key = leaf?.rsplit(|byte| *byte == b'"').next()?;
+    PublicKey::from_spki_base64(str::from_utf8(key).ok()?).ok()
+}
+
 /// The hash of a leaf (RFC 6962 §2.1): SHA-256 of 0x00 and the leaf. It is also the `prev` of the task's next record.
 pub fn leaf_hash(leaf: &[u8]) -> Digest {
     Digest::of_parts(&[&[0], leaf])
@@ -65,6 +73,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(json::canonical(&value), leaf);
+        assert_eq!(key_of(&leaf), Some(key.public()));
+        assert_eq!(key_of(&leaf[..LEAF_BYTES - 1]), None);
+        assert_eq!(key_of(&[b'"'; LEAF_BYTES]), None);
         let expected = serde_json::json!({"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": {
             "data": {"algorithm": "SHA2_256", "digest": STANDARD.encode(digest.as_bytes())},
             "signature": {"content": STANDARD.encode(signature), "verifier": {

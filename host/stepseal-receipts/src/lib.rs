@@ -3,7 +3,7 @@
 //! In scope: the values that are signed ([`json`], [`digest`], [`time`], [`payload`], [`record`]), how they are signed
 //! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`], [`tile`],
 //! [`cosignature`], [`witness`], [`evidence`]), the file that proves them ([`receipt`], [`trust`], [`witness_policy`]) with its
-//! offline verification ([`verify`]), and the life of tasks and steps ([`state`]).
+//! offline verification ([`verify`]), its forms for other tools ([`export`]), and the life of tasks and steps ([`state`]).
 //! `FORMAT.md` beside this crate's manifest is the specification; the modules name the sections of the standards they implement.
 //!
 //! Deliberately absent: a clock, randomness, files, network, threads, async, storage and the sandbox. Time, nonces, salts
@@ -20,6 +20,7 @@ pub mod cosignature;
 pub mod digest;
 pub mod dsse;
 pub mod evidence;
+pub mod export;
 pub mod json;
 pub mod keys;
 pub mod leaf;

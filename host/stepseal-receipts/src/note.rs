@@ -114,11 +114,15 @@ pub(crate) fn check_name(name: &str) -> Result<(), NoteError> {
 /// The first 4 bytes of SHA-256 of a name, a newline, a signature type and a public key: one key has another id for every
 /// type, so that no signature passes for one of another type.
 pub(crate) fn key_id(name: &str, signature_type: u8, key: &PublicKey) -> [u8; 4] {
-    let parts: [&[u8]; 4] = [name.as_bytes(), b"\n", &[signature_type], &key.to_bytes()];
-    *Digest::of_parts(&parts)
+    *key_hash(name, signature_type, key)
         .as_bytes()
         .first_chunk::<4>()
         .expect("a digest has 32 bytes")
+}
+
+fn key_hash(name: &str, signature_type: u8, key: &PublicKey) -> Digest {
+    let parts: [&[u8]; 4] = [name.as_bytes(), b"\n", &[signature_type], &key.to_bytes()];
+    Digest::of_parts(&parts)
 }
 
 /// Reads name, key and key id of the text of a verifier key of one signature type.
@@ -343,6 +347,11 @@ impl VerifierKey {
     /// The first 4 bytes of SHA-256 of the name, a newline, 0x01 and the public key.
     pub const fn key_id(&self) -> [u8; 4] {
         self.key_id
+    }
+
+    /// The whole hash that the key id is the beginning of.
+    pub fn key_hash(&self) -> Digest {
+        key_hash(&self.name, ED25519, &self.key)
     }
 
     /// The public key.

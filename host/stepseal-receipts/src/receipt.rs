@@ -20,7 +20,8 @@ pub const CONSISTENCY_MAX: usize = 64;
 /// Deepest nesting of a receipt.
 const DEPTH_MAX: usize = 16;
 
-const HASH: &str = "the base64 of 32 bytes";
+/// What the text of a [`hash`] must be, for errors.
+pub(crate) const HASH: &str = "the base64 of 32 bytes";
 const RISING: &str = "a list whose sizes rise, each of them once";
 
 /// How large a receipt may be. A reader takes no more, so a hostile file costs no more than this.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::export::sigstore;
 use stepseal_receipts::record::KeyRole;
 use stepseal_receipts::trust::TrustFile;
 
@@ -29,7 +31,11 @@ pub(super) enum Keys {
     Show,
     /// Write the trust file: the public keys a verifier of this host's receipts must believe.
     #[command(after_help = "Example:\n  stepseal keys trust --out trust.json\n\n\
-        Give it to verifiers by a way they trust; a trust file that comes with the receipt proves nothing.")]
+        Give it to verifiers by a way they trust; a trust file that comes with the receipt proves nothing.\n\n\
+        For the bundles of `receipt export`:\n  \
+        stepseal keys trust --from trust.json --format sigstore-trusted-root --out trusted_root.json\n  \
+        stepseal keys trust --from trust.json --format sigstore-keys --out record-keys.json\n\
+        Sigstore bounds keys by time and not by index of the log, so these hold every key without its range.")]
     Trust(Trust),
     /// Put a new key in the place of the one in use. The host must be stopped.
     #[command(
@@ -55,9 +61,26 @@ pub(super) struct Init {
     origin: Option<String>,
 }
 
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// The trust file of `verify`, with the keys of every role.
+    Stepseal,
+    /// Sigstore's `trusted_root.json`: the log's keys.
+    SigstoreTrustedRoot,
+    /// The record keys, as an object of Sigstore public keys by the hint in the bundles.
+    SigstoreKeys,
+}
+
 /// What `keys trust` is given.
 #[derive(Args, Debug)]
 pub(super) struct Trust {
+    /// Whose form the keys take.
+    #[arg(long, value_name = "FORMAT", default_value = "stepseal")]
+    format: Form,
+    /// Take the keys from this trust file instead of asking the host.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Where to put it. Default: stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -111,17 +134,30 @@ impl Keys {
                 let trust = TrustFile::parse(&trust(context)?)?;
                 show(context, &rows_of(trust))
             }
-            Self::Trust(command) => {
-                let trust = trust(context)?;
-                match command.out {
-                    Some(out) => files::write(&out, &trust, command.force)?,
-                    None => context.output.bytes(&trust)?,
-                }
-                Ok(Answer::Yes)
-            }
+            Self::Trust(command) => command.run(context),
             Self::Rotate(command) => command.run(context),
             Self::Revoke(command) => command.run(context),
         }
+    }
+}
+
+impl Trust {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let trust = match &self.from {
+            Some(file) => files::read(file, "the trust file", files::TRUST_BYTES_MAX)?,
+            None => trust(context)?,
+        };
+        let trust = TrustFile::parse(&trust).context("this is no trust file")?;
+        let keys = match self.format {
+            Form::Stepseal => trust.to_json(),
+            Form::SigstoreTrustedRoot => sigstore::trusted_root(&trust),
+            Form::SigstoreKeys => sigstore::record_keys(&trust),
+        };
+        match self.out {
+            Some(out) => files::write(&out, &keys, self.force)?,
+            None => context.output.bytes(&keys)?,
+        }
+        Ok(Answer::Yes)
     }
 }
 

@@ -1,4 +1,7 @@
-//! `stepseal receipt get`: the file that proves a task's records.
+//! `stepseal receipt`: the file that proves a task's records, and its way to other tools and back.
+
+mod export;
+mod import;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +22,25 @@ pub(super) enum Receipt {
         stepseal verify payment.stepseal.json --trust trust.json"
     )]
     Get(Get),
+    /// Write a receipt's records for tools that know nothing of Stepseal: tlog-proofs, Sigstore bundles, DSSE lines.
+    ///
+    /// A tlog-proof and a bundle prove one record, so there is a file for each, or one with --record. Nothing is verified but
+    /// what a bundle needs: whose checkpoint it is, and which key signed.
+    #[command(
+        after_help = "Example:\n  stepseal receipt export payment.stepseal.json --format sigstore-bundle --trust trust.json --out bundles\n  \
+        stepseal receipt export payment.stepseal.json --format tlog-proof --record 20"
+    )]
+    Export(export::Export),
+    /// Make a receipt of tlog-proofs or Sigstore bundles that `receipt export` wrote.
+    ///
+    /// It has the records, their proofs and the checkpoint as they were. Payloads, approvers' envelopes and consistency proofs
+    /// have no place in these forms, and a receipt without a needed one does not verify. DSSE lines hold no proof and cannot
+    /// be imported.
+    #[command(
+        after_help = "Example:\n  stepseal receipt import bundles/*.sigstore.json --out payment.stepseal.json\n  \
+        stepseal verify payment.stepseal.json --trust trust.json"
+    )]
+    Import(import::Import),
 }
 
 /// What `receipt get` is given.
@@ -42,8 +64,11 @@ pub(super) struct Get {
 
 impl Receipt {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
-        let Self::Get(command) = self;
-        command.run(context)
+        match self {
+            Self::Get(command) => command.run(context),
+            Self::Export(command) => command.run(context),
+            Self::Import(command) => command.run(context),
+        }
     }
 }
 

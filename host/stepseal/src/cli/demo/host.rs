@@ -64,8 +64,9 @@ impl Host {
             Ok(address) => host.address = address,
             Err(error) => return Err(host.explain(error)),
         }
-        for secret in host.data.secrets() {
-            let mode = mode_of(&secret).with_context(|| secret.display().to_string())?;
+        // Some are there only while a key takes another's place.
+        for secret in host.data.secrets().iter().filter(|file| file.exists()) {
+            let mode = mode_of(secret).with_context(|| secret.display().to_string())?;
             ensure!(
                 mode == 0o600,
                 "{} has mode {mode:04o}, not 0600",
