@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod b64;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod digest;

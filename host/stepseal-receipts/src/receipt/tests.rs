@@ -45,7 +45,7 @@ fn the_file_has_the_forms_of_the_format() {
     let file: Value = serde_json::from_slice(&receipt().to_json()).unwrap();
     assert_eq!(file["mediaType"], MEDIA_TYPE);
     assert_eq!(file["entries"][0]["index"], "18446744073709551615");
-    assert_eq!(file["entries"][0]["proof"][0], STANDARD.encode([1; 32]));
+    assert_eq!(file["entries"][0]["proof"][0], b64::encode(&[1; 32]));
     assert_eq!(file["entries"][0]["envelope"]["payloadType"], IN_TOTO);
     assert_eq!(file["disclosures"][0]["blob"], "AQID");
     assert_eq!(file["consistency"][0]["size"], "5");
