@@ -2,7 +2,7 @@
 //!
 //! In scope: the values that are signed ([`json`], [`digest`], [`time`], [`payload`], [`record`]), how they are signed
 //! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`], [`tile`], [`cosignature`]), the file that
-//! proves them ([`receipt`], [`trust`], [`witness_policy`]) with its offline verification ([`verify`]), and the life of tasks and
+//! proves them ([`receipt`], [`export`], [`trust`], [`witness_policy`]) with its offline verification ([`verify`]), and the life of tasks and
 //! steps ([`state`]).
 //! `FORMAT.md` beside this crate's manifest is the specification; the modules name the sections of the standards they implement.
 //!
@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod digest;
 pub mod dsse;
+pub mod export;
 pub mod json;
 pub mod keys;
 pub mod leaf;

@@ -5,6 +5,8 @@ mod container;
 mod hostile;
 mod links;
 mod meaning;
+mod pins;
+mod whole_log;
 mod witnesses;
 mod world;
 
