@@ -5,6 +5,7 @@ SHELL := /bin/bash
 include guests.mk
 include python.mk
 include bench.mk
+include fuzz.mk
 
 HOST := target/release/stepseal
 

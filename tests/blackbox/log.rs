@@ -431,3 +431,27 @@ fn a_log_passes_only_with_what_is_pinned() {
     );
     exported.verify(&lines, &["--pin", "plugin=x"]).expect(2);
 }
+
+#[test]
+fn files_of_a_gigabyte_are_refused_after_their_first_bytes() {
+    let host = Host::with_guests();
+    grow(&host, 3);
+    let exported = Exported::of(&host);
+    let (huge, trust, log) = (
+        exported.path("huge"),
+        exported.path("trust.json"),
+        exported.path("log.jsonl"),
+    );
+    // It takes no room on the disk: all of it is zeros that are nowhere.
+    let file = std::fs::File::create(&huge).unwrap();
+    file.set_len(1 << 30).unwrap();
+    for arguments in [
+        ["verify", &huge, "--trust", &trust, "--allow-open"].as_slice(),
+        &["verify", &log, "--trust", &huge],
+        &["verify", &log, "--trust", &trust, "--policy", &huge],
+        &["verify", &log, "--trust", &trust, "--last-seen", &huge],
+    ] {
+        let ran = stepseal(arguments).expect(1);
+        assert!(ran.stderr.contains("larger than"), "{arguments:?}: {ran:?}");
+    }
+}

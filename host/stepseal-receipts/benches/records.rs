@@ -233,8 +233,8 @@ fn verify_log(key: &SigningKey, table: &mut Table) {
             on_all(threads, &round, |(index, _)| {
                 let place = usize::try_from(index % TASK_RECORDS).expect("a small number");
                 let (message, signature) = &messages[place];
-                let verified = raw_key.verify_strict(message, signature);
-                verified.expect("it was signed with this key");
+                let good = raw_key.verify_strict(message, signature);
+                good.expect("it was signed with this key");
             });
         });
     }
