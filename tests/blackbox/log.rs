@@ -298,7 +298,7 @@ impl Exported {
 
     /// Verifies these lines, with no host in reach.
     fn verify(&self, lines: &[String], more: &[&str]) -> Ran {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text = lines.join("\n") + "\n";
         std::fs::write(self.path("shown.jsonl"), text).unwrap();
         let (file, trust) = (self.path("shown.jsonl"), self.path("trust.json"));
         let mut arguments = vec!["--output", "json", "verify", &file, "--trust", &trust];
@@ -355,12 +355,12 @@ fn an_export_of_the_whole_log_is_verified_without_the_host() {
         (&half["check"], &half["index"]),
         (&json!("receipt"), &json!(279))
     );
-    let mut long = lines.clone();
-    long[280] = " ".repeat(300 << 10);
-    let long = fault(exported.verify(&long, &[]));
+    let mut endless = lines.clone();
+    endless[280] = " ".repeat(300 << 10);
+    let refused = fault(exported.verify(&endless, &[]));
     assert!(
-        long["message"].as_str().unwrap().contains("bytes"),
-        "{long}"
+        refused["message"].as_str().unwrap().contains("bytes"),
+        "{refused}"
     );
 }
 
