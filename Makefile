@@ -1,12 +1,13 @@
 # Everything a person or CI runs here. `make help` lists it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-HOST := target/release/stepseal
-
 include guests.mk
 include python.mk
 include bench.mk
 include interop.mk
+include fuzz.mk
+
+HOST := target/release/stepseal
 
 .PHONY: help demo test ci fmt clippy wasm32
 

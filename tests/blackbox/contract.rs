@@ -72,6 +72,9 @@ fn every_operation_answers_as_it_is_documented() {
     }
     host.get("/v1/log/consistency?from=1&to=2");
     host.get("/v1/log/inclusion?index=0&size=1");
+    host.call("GET", "/v1/log/entries?from=0&limit=2")
+        .send()
+        .expect(200);
     let other = id(&host.submit(&submission));
     host.call("POST", format!("/v1/tasks/{other}/cancel"))
         .send()

@@ -12,7 +12,7 @@ use stepseal_receipts::tree::{Frontier, verify_consistency, verify_inclusion};
 use crate::host::client::{Answer, Client};
 use crate::host::tasks::{id, one_step};
 use crate::host::{Host, believes};
-use crate::support::stepseal;
+use crate::support::{Ran, stepseal};
 
 /// What needs no token.
 fn open(host: &Client, place: &str) -> Answer {
@@ -270,4 +270,199 @@ fn a_monitor_follows_the_log_and_catches_a_host_whose_backup_was_restored() {
         "--url", &url, "log", "follow", "--once", "--trust", &trust, "--state", &state,
     ])
     .expect(3);
+}
+
+/// An export of a host's log, and the trust file to verify it with.
+struct Exported {
+    temp: tempfile::TempDir,
+}
+
+impl Exported {
+    fn of(host: &Host) -> Self {
+        let exported = Self {
+            temp: tempfile::tempdir().unwrap(),
+        };
+        std::fs::write(exported.path("trust.json"), believes(host).to_json()).unwrap();
+        let out = exported.path("log.jsonl");
+        stepseal(&[
+            "--url",
+            host.url(),
+            "--token",
+            host.token(),
+            "log",
+            "export",
+            "--out",
+            &out,
+        ])
+        .expect(0);
+        exported
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.temp.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("log.jsonl")).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Verifies these lines, with no host in reach.
+    fn verify(&self, lines: &[String], more: &[&str]) -> Ran {
+        let text = lines.join("\n") + "\n";
+        std::fs::write(self.path("shown.jsonl"), text).unwrap();
+        let (file, trust) = (self.path("shown.jsonl"), self.path("trust.json"));
+        let mut arguments = vec!["--output", "json", "verify", &file, "--trust", &trust];
+        arguments.extend(more);
+        stepseal(&arguments)
+    }
+}
+
+#[test]
+fn an_export_of_the_whole_log_is_verified_without_the_host() {
+    let host = Host::with_guests();
+    grow(&host, 300);
+    let exported = Exported::of(&host);
+    drop(host);
+    let lines = exported.lines();
+    let found = exported.verify(&lines, &[]).expect(0).json();
+    let log = &found["items"][0];
+    let size = lines.len() - 1;
+    assert_eq!(log["checkpoint"]["size"], size);
+    assert_eq!(log["counts"]["entries"], size);
+    assert_eq!(log["counts"]["openTasks"], 0);
+    for check in ["signatures", "chain", "inclusion", "completeness"] {
+        assert_eq!(log["verdicts"][check], "pass", "{log}");
+    }
+
+    // The checkpoint of the export is one to compare with.
+    let header: Value = serde_json::from_str(&lines[0]).unwrap();
+    let seen = exported.path("seen.txt");
+    std::fs::write(&seen, header["checkpoint"].as_str().unwrap()).unwrap();
+    let again = exported.verify(&lines, &["--last-seen", &seen]).expect(0);
+    assert_eq!(again.json()["items"][0]["verdicts"]["append-only"], "pass");
+
+    let fault = |ran: Ran| ran.expect(1).json()["items"][0]["faults"][0].clone();
+    let cut = fault(exported.verify(&lines[..size], &[]));
+    assert_eq!(cut["check"], "completeness", "{cut}");
+    let mut without = lines.clone();
+    without.remove(150);
+    let gap = fault(exported.verify(&without, &[]));
+    assert_eq!(
+        (&gap["check"], &gap["index"]),
+        (&json!("inclusion"), &json!(150))
+    );
+    let mut changed = lines.clone();
+    changed[280] = changed[280].replacen("\"payload\":\"e", "\"payload\":\"f", 1);
+    let change = fault(exported.verify(&changed, &[]));
+    assert_eq!(
+        (&change["check"], &change["index"]),
+        (&json!("signatures"), &json!(279))
+    );
+    let mut broken = lines.clone();
+    broken[280].truncate(100);
+    let half = fault(exported.verify(&broken, &[]));
+    assert_eq!(
+        (&half["check"], &half["index"]),
+        (&json!("receipt"), &json!(279))
+    );
+    let mut endless = lines.clone();
+    endless[280] = " ".repeat(300 << 10);
+    let refused = fault(exported.verify(&endless, &[]));
+    assert!(
+        refused["message"].as_str().unwrap().contains("bytes"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_export_replaces_no_file_unless_it_is_told_to() {
+    let host = Host::with_guests();
+    grow(&host, 3);
+    let exported = Exported::of(&host);
+    let out = exported.path("log.jsonl");
+    let before = std::fs::read(&out).unwrap();
+    grow(&host, head(&host).size + 1);
+    let export = |more: &[&str]| {
+        let token = ["--url", host.url(), "--token", host.token()];
+        let command = ["log", "export", "--out", &out];
+        stepseal(&[&token[..], &command, more].concat())
+    };
+    export(&[]).expect(1).says(&["--force"]);
+    assert_eq!(std::fs::read(&out).unwrap(), before);
+    export(&["--force"]).expect(0);
+    assert!(std::fs::read(&out).unwrap().len() > before.len());
+    assert!(!std::path::Path::new(&format!("{out}.new")).exists());
+}
+
+#[test]
+fn entries_of_the_log_are_for_those_who_have_the_token() {
+    let host = Host::with_guests();
+    grow(&host, 3);
+    let entries = |query: &str| host.call("GET", format!("/v1/log/entries?{query}"));
+    entries("from=0")
+        .authorization(None)
+        .send()
+        .problem(401, "unauthorized");
+    entries("from=0&limit=257")
+        .send()
+        .problem(400, "bad-parameter");
+    entries("limit=1").send().problem(400, "bad-parameter");
+    let first = entries("from=0&limit=1").send().expect(200);
+    let line: Value = serde_json::from_str(&first.text()).unwrap();
+    assert_eq!(line["index"], "0");
+    assert!(line["envelope"]["payload"].is_string());
+    assert!(entries("from=1000000").send().expect(200).body.is_empty());
+}
+
+#[test]
+fn a_log_passes_only_with_what_is_pinned() {
+    let host = Host::with_guests();
+    grow(&host, 3);
+    let component = format!("component={}", host.digest("hostile"));
+    let exported = Exported::of(&host);
+    let lines = exported.lines();
+    exported.verify(&lines, &["--pin", &component]).expect(0);
+    let other = format!("sha256:{}", "0".repeat(64));
+    let foreign = exported
+        .verify(&lines, &["--pin", &format!("component={other}")])
+        .expect(1);
+    let fault = &foreign.json()["items"][0]["faults"][0];
+    assert_eq!(fault["member"], "component.digest", "{fault}");
+    // Both, then: one of the pinned ones is enough.
+    let both = ["--pin", &component, "--pin", &format!("component={other}")];
+    exported.verify(&lines, &both).expect(0);
+    let judged = exported
+        .verify(&lines, &["--pin", &format!("policy={other}")])
+        .expect(1);
+    let fault = &judged.json()["items"][0]["faults"][0];
+    assert!(
+        fault["member"].as_str().unwrap().starts_with("verdicts"),
+        "{fault}"
+    );
+    exported.verify(&lines, &["--pin", "plugin=x"]).expect(2);
+}
+
+#[test]
+fn files_of_a_gigabyte_are_refused_after_their_first_bytes() {
+    let host = Host::with_guests();
+    grow(&host, 3);
+    let exported = Exported::of(&host);
+    let (huge, trust, log) = (
+        exported.path("huge"),
+        exported.path("trust.json"),
+        exported.path("log.jsonl"),
+    );
+    // It takes no room on the disk: all of it is zeros that are nowhere.
+    let file = std::fs::File::create(&huge).unwrap();
+    file.set_len(1 << 30).unwrap();
+    for arguments in [
+        ["verify", &huge, "--trust", &trust, "--allow-open"].as_slice(),
+        &["verify", &log, "--trust", &huge],
+        &["verify", &log, "--trust", &trust, "--policy", &huge],
+        &["verify", &log, "--trust", &trust, "--last-seen", &huge],
+    ] {
+        let ran = stepseal(arguments).expect(1);
+        assert!(ran.stderr.contains("larger than"), "{arguments:?}: {ran:?}");
+    }
 }

@@ -7,6 +7,10 @@ mod table;
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
 use ed25519_dalek::Signer as _;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +18,7 @@ use stepseal_receipts::checkpoint::Checkpoint;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse;
 use stepseal_receipts::keys::SigningKey;
+use stepseal_receipts::log_export::{Header, Line, LineEntry};
 use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::payload::{Blob, CommitKind};
 use stepseal_receipts::receipt::{Entry, Receipt};
@@ -24,7 +29,7 @@ use stepseal_receipts::record::{
 use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::tree::{Frontier, NodeId, ProofPlan};
 use stepseal_receipts::trust::{RecordKey, TrustFile};
-use stepseal_receipts::verify::{Options, verify_bytes};
+use stepseal_receipts::verify::{LogVerifier, Options, open_line, verify_bytes};
 
 use table::{Table, median, microseconds, per_second, per_turn};
 
@@ -36,12 +41,20 @@ const ROUNDS: usize = 5;
 const SIGNED: u32 = 50_000;
 /// Records of the receipt that is verified.
 const RECEIPT_RECORDS: u64 = 1_000;
+/// Records of the log whose export is verified, unless the environment says how many.
+const LOG_RECORDS: u64 = 20_000;
+const LOG_RECORDS_VARIABLE: &str = "STEPSEAL_BENCH_LOG_RECORDS";
+/// Records of each task of that log.
+const TASK_RECORDS: u64 = 5;
+/// Lines that a thread takes at one time.
+const LINES: usize = 128;
 
 fn main() {
     let key = SigningKey::from_seed([2; 32]);
     let mut table = Table::new("make bench", "records");
     sign_and_append(&key, &mut table);
     verify(&key, &mut table);
+    verify_log(&key, &mut table);
     println!("{table}");
 }
 
@@ -106,17 +119,7 @@ fn sign_and_append(key: &SigningKey, table: &mut Table) {
 fn verify(key: &SigningKey, table: &mut Table) {
     let log_key = SigningKey::from_seed([1; 32]);
     let receipt = receipt(key, &log_key).to_json();
-    let trust = TrustFile {
-        origin: ORIGIN.to_owned(),
-        log: vec![VerifierKey::new(ORIGIN, &log_key.public()).expect("a good origin")],
-        records: vec![RecordKey {
-            key: key.public(),
-            from_index: 0,
-            to_index: None,
-        }],
-        approvers: Vec::new(),
-        root: Vec::new(),
-    };
+    let trust = trust(key, &log_key);
     let raw_key = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
     let pae = dsse::pae(dsse::IN_TOTO, &completed().to_statement());
     let signature = raw_key.sign(&pae);
@@ -149,6 +152,159 @@ fn verify(key: &SigningKey, table: &mut Table) {
         "  ratio to the raw verification",
         format!("{:.2}", (ours / records).as_secs_f64() / raw.as_secs_f64()),
     );
+}
+
+fn trust(key: &SigningKey, log_key: &SigningKey) -> TrustFile {
+    TrustFile {
+        origin: ORIGIN.to_owned(),
+        log: vec![VerifierKey::new(ORIGIN, &log_key.public()).expect("a good origin")],
+        records: vec![RecordKey {
+            key: key.public(),
+            from_index: 0,
+            to_index: None,
+        }],
+        approvers: Vec::new(),
+        root: Vec::new(),
+    }
+}
+
+/// A whole log on all cores, beside as many threads that only verify signatures. The lines are made as they are needed, and
+/// not on the clock: each task is of the same records, so that any size costs the same memory.
+fn verify_log(key: &SigningKey, table: &mut Table) {
+    let size = std::env::var(LOG_RECORDS_VARIABLE).ok();
+    let size: u64 = size.map_or(LOG_RECORDS, |size| size.parse().expect("a number"));
+    let tasks = size / TASK_RECORDS;
+    let log_key = SigningKey::from_seed([1; 32]);
+    let (lines, leaves) = task_lines(key);
+    let mut tree = Frontier::new();
+    for _ in 0..tasks {
+        for leaf in &leaves {
+            tree.append(*leaf);
+        }
+    }
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size: tree.size(),
+        root: tree.root(),
+    };
+    let header = Header {
+        checkpoint: checkpoint.sign(&log_key).expect("a good origin"),
+    };
+    let trust = trust(key, &log_key);
+    let mut verifier = LogVerifier::new(
+        header.to_line().trim_ascii_end(),
+        &trust,
+        &Options::default(),
+    )
+    .expect("it is a header");
+    let keys = verifier.keys();
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let (mut ours, mut raw) = (Duration::ZERO, Duration::ZERO);
+    let raw_key = ed25519_dalek::SigningKey::from_bytes(&[2; 32]).verifying_key();
+    let messages: Vec<_> = lines
+        .iter()
+        .map(|envelope| {
+            (
+                envelope.pae(),
+                ed25519_dalek::Signature::from_bytes(&envelope.signatures[0].sig),
+            )
+        })
+        .collect();
+    let before = resident_kib();
+    let mut next = 0;
+    while next < checkpoint.size {
+        let round: Vec<(u64, Vec<u8>)> = (next..checkpoint.size)
+            .take(LINES * threads * 8)
+            .map(|index| {
+                let place = usize::try_from(index % TASK_RECORDS).expect("a small number");
+                let entry = LineEntry::Envelope(lines[place].clone());
+                (index, Line { index, entry }.to_line())
+            })
+            .collect();
+        next += round.len() as u64;
+        ours += per_turn(1, || {
+            for opened in on_all(threads, &round, |(_, line)| {
+                open_line(line.trim_ascii_end(), &keys).expect("it is a line")
+            }) {
+                assert!(verifier.add(opened));
+            }
+        });
+        raw += per_turn(1, || {
+            on_all(threads, &round, |(index, _)| {
+                let place = usize::try_from(index % TASK_RECORDS).expect("a small number");
+                let (message, signature) = &messages[place];
+                let good = raw_key.verify_strict(message, signature);
+                good.expect("it was signed with this key");
+            });
+        });
+    }
+    let grown = resident_kib().saturating_sub(before);
+    let report = verifier.finish();
+    assert!(report.passed(), "{:?}", report.faults);
+    let records = u32::try_from(checkpoint.size).expect("a bench of that size");
+    let share = raw.as_secs_f64() / ours.as_secs_f64();
+    table.target(
+        format!("verify the export of a log of {} records, {threads} threads, against raw verify_strict", checkpoint.size),
+        format!("{share:.2}"),
+        "≥ 0.80",
+        share >= 0.8,
+    );
+    table.figure("  ours", format!("{:.0}/s", per_second(ours / records)));
+    table.figure(
+        "  raw verify_strict on as many threads",
+        format!("{:.0}/s", per_second(raw / records)),
+    );
+    table.figure("  memory grown", format!("{grown} KiB"));
+}
+
+/// What `work` makes of the items, in their order, on so many threads.
+fn on_all<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let chunks = Mutex::new(items.chunks(LINES).enumerate());
+    let mut done: Vec<(usize, Vec<R>)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        let next = chunks.lock().expect("nobody panics").next();
+                        let Some((number, chunk)) = next else {
+                            return done;
+                        };
+                        done.push((number, chunk.iter().map(&work).collect()));
+                    }
+                })
+            })
+            .collect();
+        let done = threads.into_iter();
+        done.flat_map(|thread| thread.join().expect("nobody panics"))
+            .collect()
+    });
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().flat_map(|(_, results)| results).collect()
+}
+
+/// Memory of this process; 0 where the system does not say.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let digits = line.and_then(|line| line.split_whitespace().next());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// The envelopes of one task, with their leaf hashes.
+fn task_lines(key: &SigningKey) -> (Vec<dsse::Envelope>, Vec<Digest>) {
+    let mut prev = None;
+    let signed = (0..TASK_RECORDS).map(|seq| {
+        let record = match seq {
+            0 => opened(),
+            last if last == TASK_RECORDS - 1 => closed(TASK_RECORDS),
+            _ => completed(),
+        };
+        let signed = sign(&numbered(&record, seq, prev), key).expect("it fits");
+        prev = Some(signed.leaf_hash);
+        (signed.envelope, signed.leaf_hash)
+    });
+    signed.unzip()
 }
 
 /// The record at its place in the task, with a nonce of its own.

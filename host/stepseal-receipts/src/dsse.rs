@@ -3,13 +3,12 @@
 
 use std::io::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::b64;
 use crate::digest::Digest;
 use crate::json::{self, RECORD_BYTES_MAX};
 use crate::keys::{KeyError, PublicKey, SigningKey};
@@ -109,7 +108,7 @@ impl Envelope {
         })?;
         let payload = members.need_parsed("payload", PAYLOAD, |text| {
             let fits = text.len() <= PAYLOAD_BYTES_MAX.div_ceil(3) * 4;
-            fits.then(|| STANDARD.decode(text).ok()).flatten()
+            fits.then(|| b64::decode(text)).flatten()
         })?;
         let signatures = members.list("signatures", SIGNATURES_MAX, read_signature)?;
         if signatures.is_empty() {
@@ -160,10 +159,10 @@ impl Serialize for Envelope {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let signatures = self.signatures.iter().map(|signature| WireSignature {
             keyid: signature.keyid.as_deref(),
-            sig: STANDARD.encode(signature.sig),
+            sig: b64::encode(&signature.sig),
         });
         let mut envelope = serializer.serialize_struct("Envelope", 3)?;
-        envelope.serialize_field("payload", &STANDARD.encode(&self.payload))?;
+        envelope.serialize_field("payload", &b64::encode(&self.payload))?;
         envelope.serialize_field("payloadType", &self.payload_type)?;
         envelope.serialize_field("signatures", &signatures.collect::<Vec<_>>())?;
         envelope.end()
@@ -173,7 +172,7 @@ impl Serialize for Envelope {
 impl<'de> Deserialize<'de> for Envelope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        let members = Members::new(At::root("envelope"), value);
+        let members = Members::new(At::root("envelope"), value.into());
         members
             .and_then(|mut members| {
                 let envelope = Self::read(&mut members)?;
@@ -188,17 +187,9 @@ fn read_signature(members: &mut Members<'_>) -> Result<Signature, MemberError> {
     let keyid = members.parsed("keyid", KEYID, |text| {
         (text.len() <= KEYID_BYTES_MAX).then(|| text.to_owned())
     })?;
-    let sig = members.need_parsed("sig", "the base64 of 64 bytes", decode_signature)?;
+    let sig = members.need_parsed("sig", "the base64 of 64 bytes", b64::decode_array)?;
     members.finish_known()?;
     Ok(Signature { keyid, sig })
-}
-
-/// 64 bytes from their 88 characters.
-fn decode_signature(text: &str) -> Option<[u8; 64]> {
-    if text.len() != 88 {
-        return None;
-    }
-    STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

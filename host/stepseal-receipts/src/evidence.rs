@@ -142,7 +142,7 @@ impl Evidence {
             bytes_max: EVIDENCE_BYTES_MAX,
             depth_max: 4,
         };
-        let mut members = Members::new(At::root(""), json::parse(bytes, &limits)?)?;
+        let mut members = Members::new(At::root(""), json::parse_borrowed(bytes, &limits)?)?;
         members.need_text("misbehaviour")?;
         let evidence = Self {
             before: members.need_text("before")?,

@@ -1,4 +1,4 @@
-//! Receipts in the formats of other tools, and back (format §7).
+//! Receipts in the formats of other tools, and back (format §4, "Other forms").
 //!
 //! A C2SP tlog-proof ([`tlog_proof`]) and a Sigstore bundle ([`sigstore`]) prove one record each, and carry all of it: envelope,
 //! index, audit path and checkpoint. [`read`] takes either, and [`gather`] makes a receipt of them again. What they have no
@@ -157,7 +157,7 @@ pub fn gather(proved: Vec<Proved>) -> Result<Receipt, GatherError> {
 
 /// An envelope's JSON.
 fn envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
-    let mut members = Members::new(At::root(""), json::parse(bytes, &LIMITS)?)?;
+    let mut members = Members::new(At::root(""), json::parse_borrowed(bytes, &LIMITS)?)?;
     let envelope = Envelope::read(&mut members)?;
     members.finish_known()?;
     Ok(envelope)

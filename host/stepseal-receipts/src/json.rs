@@ -11,11 +11,15 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 
+use crate::b64;
+use parser::Tree;
+
+mod borrowed;
 mod parser;
+
+pub(crate) use borrowed::{Borrowed, owned};
 
 /// Deepest nesting of arrays and objects in a payload of a step. [`Limits::depth_max`] is held to this in any case, since
 /// the parser calls itself once per level.
@@ -193,6 +197,18 @@ fn line_and_column(text: &[u8], offset: usize) -> (usize, usize) {
 
 /// Reads one JSON text of at most `limits.bytes_max` bytes, strictly.
 pub fn parse(text: &[u8], limits: &Limits) -> Result<Value, JsonError> {
+    parse_tree(text, limits)
+}
+
+/// The same, as a value that borrows from the text.
+pub(crate) fn parse_borrowed<'a>(
+    text: &'a [u8],
+    limits: &Limits,
+) -> Result<Borrowed<'a>, JsonError> {
+    parse_tree(text, limits)
+}
+
+fn parse_tree<'a, T: Tree<'a>>(text: &'a [u8], limits: &Limits) -> Result<T, JsonError> {
     if text.len() > limits.bytes_max {
         let kind = JsonErrorKind::TooLarge {
             bytes: text.len(),
@@ -210,34 +226,42 @@ pub fn parse(text: &[u8], limits: &Limits) -> Result<Value, JsonError> {
 /// Reads signed JSON: on top of [`parse`], no numbers, no null, restricted member names, and the text is its own
 /// canonical form. Call it only after the signature over `text` is verified.
 pub fn parse_signed(text: &[u8], limits: &Limits) -> Result<Value, JsonError> {
-    let value = parse(text, limits)?;
+    parse_signed_borrowed(text, limits).map(Value::from)
+}
+
+/// The same, as a value that borrows from the text.
+pub(crate) fn parse_signed_borrowed<'a>(
+    text: &'a [u8],
+    limits: &Limits,
+) -> Result<Borrowed<'a>, JsonError> {
+    let value = parse_borrowed(text, limits)?;
     let mut path = Vec::new();
     if let Some(kind) = signed_fault(&value, &mut path) {
         return Err(JsonError::new(kind, &path, None));
     }
-    let canonical = canonical(&value);
-    if canonical != text {
-        let offset = canonical
-            .iter()
-            .zip(text)
-            .take_while(|(a, b)| a == b)
-            .count();
-        return Err(JsonError::new(
-            JsonErrorKind::NotCanonical,
-            &[],
-            Some((text, offset)),
-        ));
+    if borrowed::strip_canonical(&value, text).is_some_and(<[u8]>::is_empty) {
+        return Ok(value);
     }
-    Ok(value)
+    let canonical = canonical(&Value::from(value));
+    let offset = canonical
+        .iter()
+        .zip(text)
+        .take_while(|(a, b)| a == b)
+        .count();
+    Err(JsonError::new(
+        JsonErrorKind::NotCanonical,
+        &[],
+        Some((text, offset)),
+    ))
 }
 
 /// The first fault in `value`; `path` then holds the way to it, innermost first. Nothing is allocated without a fault.
-fn signed_fault(value: &Value, path: &mut Vec<String>) -> Option<JsonErrorKind> {
+fn signed_fault(value: &Borrowed<'_>, path: &mut Vec<String>) -> Option<JsonErrorKind> {
     match value {
-        Value::Null => Some(JsonErrorKind::NullNotAllowed),
-        Value::Number(_) => Some(JsonErrorKind::NumberNotAllowed),
-        Value::Bool(_) | Value::String(_) => None,
-        Value::Array(items) => {
+        Borrowed::Null => Some(JsonErrorKind::NullNotAllowed),
+        Borrowed::Number(_) => Some(JsonErrorKind::NumberNotAllowed),
+        Borrowed::Bool(_) | Borrowed::Text(_) => None,
+        Borrowed::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 if let Some(kind) = signed_fault(item, path) {
                     path.push(index.to_string());
@@ -246,15 +270,15 @@ fn signed_fault(value: &Value, path: &mut Vec<String>) -> Option<JsonErrorKind> 
             }
             None
         }
-        Value::Object(members) => {
+        Borrowed::Object(members) => {
             for (name, member) in members {
                 let fault = if is_signed_name(name) {
                     signed_fault(member, path)
                 } else {
-                    Some(JsonErrorKind::BadName(name.clone()))
+                    Some(JsonErrorKind::BadName(name.clone().into_owned()))
                 };
                 if fault.is_some() {
-                    path.push(name.clone());
+                    path.push(name.clone().into_owned());
                     return fault;
                 }
             }
@@ -393,14 +417,7 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
 /// Writes bytes as a string of padded standard base64, which has nothing to escape.
 pub(crate) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]);
-    assert_eq!(
-        written,
-        Ok(out.len() - start),
-        "base64 has four characters for three bytes"
-    );
+    b64::encode_into(bytes, out);
     out.push(b'"');
 }
 

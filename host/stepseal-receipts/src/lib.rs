@@ -2,7 +2,7 @@
 //!
 //! In scope: the values that are signed ([`json`], [`digest`], [`time`], [`payload`], [`record`]), how they are signed
 //! ([`keys`], [`dsse`]), the log they stand in ([`leaf`], [`tree`], [`note`], [`checkpoint`], [`tile`],
-//! [`cosignature`], [`witness`], [`evidence`]), the file that proves them ([`receipt`], [`trust`], [`witness_policy`]) with its
+//! [`cosignature`], [`witness`], [`evidence`], [`log_export`]), the file that proves them ([`receipt`], [`trust`], [`witness_policy`]) with its
 //! offline verification ([`verify`]), its forms for other tools ([`export`]), and the life of tasks and steps ([`state`]).
 //! `FORMAT.md` beside this crate's manifest is the specification; the modules name the sections of the standards they implement.
 //!
@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod b64;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod digest;
@@ -24,6 +25,7 @@ pub mod export;
 pub mod json;
 pub mod keys;
 pub mod leaf;
+pub mod log_export;
 pub mod note;
 pub mod payload;
 pub mod receipt;

@@ -3,10 +3,9 @@
 //! It is an unsigned container and holds no key. Everything believed comes out of a signature or a proof inside it,
 //! and [`crate::verify`] is what takes it out. Reading one here only makes sure that it has the form of a receipt.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use crate::b64;
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::json::{self, JsonError};
@@ -110,7 +109,7 @@ impl Receipt {
             bytes_max: limits.bytes_max,
             depth_max: DEPTH_MAX,
         };
-        let mut members = Members::new(At::root(""), json::parse(bytes, &json_limits)?)?;
+        let mut members = Members::new(At::root(""), json::parse_borrowed(bytes, &json_limits)?)?;
         members.need_parsed("mediaType", MEDIA_TYPE, |text| {
             (text == MEDIA_TYPE).then_some(())
         })?;
@@ -146,7 +145,7 @@ impl Receipt {
         members.insert("entries".to_owned(), entries.collect());
         let approvals = self.approvals.iter().map(envelope_value);
         insert_some(&mut members, "approvals", approvals.collect());
-        let blob = |blob: &Vec<u8>| object([("blob", STANDARD.encode(blob).into())]);
+        let blob = |blob: &Vec<u8>| object([("blob", b64::encode(blob).into())]);
         let disclosures = self.disclosures.iter().map(blob);
         insert_some(&mut members, "disclosures", disclosures.collect());
         let consistency = self.consistency.iter().map(|consistency| {
@@ -182,7 +181,7 @@ fn envelope_value(envelope: &Envelope) -> Value {
 pub(crate) fn hashes_value(hashes: &[Digest]) -> Value {
     hashes
         .iter()
-        .map(|hash| STANDARD.encode(hash.as_bytes()))
+        .map(|hash| b64::encode(hash.as_bytes()))
         .collect()
 }
 
@@ -203,7 +202,7 @@ fn envelope(members: &mut Members<'_>) -> Result<Envelope, MemberError> {
 }
 
 fn disclosure(members: &mut Members<'_>) -> Result<Vec<u8>, MemberError> {
-    let blob = members.need_parsed("blob", "base64", |text| STANDARD.decode(text).ok())?;
+    let blob = members.need_parsed("blob", "base64", b64::decode)?;
     members.finish_known()?;
     Ok(blob)
 }
@@ -224,13 +223,7 @@ pub(crate) fn hashes(members: &mut Members<'_>) -> Result<Vec<Digest>, MemberErr
 
 /// A hash of a proof in base64.
 pub(crate) fn hash(text: &str) -> Option<Digest> {
-    // 44 characters are 32 bytes; anything else is not worth decoding.
-    let mut bytes = [0; 33];
-    let length = (text.len() == 44)
-        .then(|| STANDARD.decode_slice(text, &mut bytes).ok())
-        .flatten()?;
-    let hash: [u8; 32] = bytes[..length].try_into().ok()?;
-    Some(Digest::from_bytes(hash))
+    b64::decode_array(text).map(Digest::from_bytes)
 }
 
 #[cfg(test)]

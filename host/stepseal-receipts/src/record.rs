@@ -380,7 +380,7 @@ impl Record {
 
     /// Reads the bytes of a statement. They must be canonical already and follow the rules of signed JSON.
     pub fn parse(statement: &[u8]) -> Result<Self, RecordError> {
-        let value = json::parse_signed(statement, &json::RECORD_LIMITS)?;
+        let value = json::parse_signed_borrowed(statement, &json::RECORD_LIMITS)?;
         Ok(decode::statement(value)?)
     }
 }

@@ -113,7 +113,7 @@ impl TrustFile {
             bytes_max: TRUST_BYTES_MAX,
             depth_max: DEPTH_MAX,
         };
-        let mut members = Members::new(At::root(""), json::parse(bytes, &limits)?)?;
+        let mut members = Members::new(At::root(""), json::parse_borrowed(bytes, &limits)?)?;
         members.need_parsed("mediaType", MEDIA_TYPE, |text| {
             (text == MEDIA_TYPE).then_some(())
         })?;

@@ -15,7 +15,9 @@ mod completeness;
 mod disclosure;
 mod faults;
 mod inclusion;
+mod log;
 mod meaning;
+mod pins;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,10 @@ pub use act::check_act;
 pub use disclosure::disclosable;
 use faults::Faults;
 pub use faults::{FAULTS_MAX, MESSAGE_BYTES_MAX};
+pub use log::{
+    Counts, ERASED_MAX, Keys, LogReport, LogVerifier, OPEN_RECORDS_MAX, Opened, open_line,
+};
+pub use pins::Pins;
 
 /// How strict to be, and what the verifier saw before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,8 @@ pub struct Options {
     pub last_seen: Option<String>,
     /// Who must have cosigned the checkpoint.
     pub witnesses: Option<WitnessPolicy>,
+    /// What may have run, and what may have judged it.
+    pub pins: Pins,
 }
 
 /// A question that verification answers, or the form of the receipt itself.
@@ -370,11 +378,12 @@ fn check_task(
 ) {
     chain::check(records, trust, faults);
     let linked = !faults.any(Check::Chain);
-    let story = linked.then(|| meaning::check(records, faults));
+    let story = linked.then(|| meaning::check(records, &options.pins, faults));
     report.verdicts.chain = faults.outcome(Check::Chain, true);
 
     if let Some(story) = story.filter(|_| report.verdicts.chain == Outcome3::Pass) {
-        completeness::check(receipt, records, &story, options, faults);
+        let allow_open = options.allow_open;
+        completeness::check(&receipt.disclosures, records, &story, allow_open, faults);
         report.verdicts.completeness = faults.outcome(Check::Completeness, !report.open);
     }
     disclosure::check(receipt, records, faults);

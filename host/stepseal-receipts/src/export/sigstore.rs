@@ -156,7 +156,7 @@ fn public_key(key: &PublicKey) -> Value {
 
 /// Reads a bundle of a record. What the receipt has no member for must follow from the rest.
 pub(super) fn read(bytes: &[u8]) -> Result<Proved, ImportError> {
-    let mut members = Members::new(At::root(""), json::parse(bytes, &LIMITS)?)?;
+    let mut members = Members::new(At::root(""), json::parse_borrowed(bytes, &LIMITS)?)?;
     members.need_parsed("mediaType", BUNDLE_MEDIA_TYPE, |text| {
         (text == BUNDLE_MEDIA_TYPE).then_some(())
     })?;

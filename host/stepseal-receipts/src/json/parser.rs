@@ -1,6 +1,7 @@
 //! The strict reader behind [`super::parse`]: one pass, recursion bounded by the depth limit.
 
-use serde_json::map::Entry;
+use std::borrow::Cow;
+
 use serde_json::{Map, Number, Value};
 
 use super::{JsonError, JsonErrorKind, SAFE_INTEGER_MAX, canonical_double};
@@ -16,8 +17,11 @@ const NODE_MEMBERS_MIN: usize = 5;
 /// About the memory of a member name besides its own bytes: what an allocator takes at least.
 const NAME_BYTES: usize = 32;
 
-/// A fault on its way up: each level it passes adds its name or index, so that success costs nothing.
-struct Fault {
+/// A fault on its way up: each level it passes adds its name or index, so that success costs nothing. In a box, since
+/// every value that is read is returned beside the room for one.
+struct Fault(Box<Place>);
+
+struct Place {
     kind: JsonErrorKind,
     offset: usize,
     /// Innermost first.
@@ -25,18 +29,86 @@ struct Fault {
 }
 
 impl Fault {
+    fn new(kind: JsonErrorKind, offset: usize) -> Self {
+        Self(Box::new(Place {
+            kind,
+            offset,
+            path: Vec::new(),
+        }))
+    }
+
     fn inside(mut self, segment: &str) -> Self {
-        self.path.push(segment.to_owned());
+        self.0.path.push(segment.to_owned());
         self
     }
 }
 
+/// What the parser builds: values that own their text, or values that borrow from it.
+pub(super) trait Tree<'a>: Sized {
+    /// The members of an object that is being read.
+    type Members: Default;
+
+    fn null() -> Self;
+    fn boolean(value: bool) -> Self;
+    fn number(number: Number) -> Self;
+    fn text(text: Cow<'a, str>) -> Self;
+    fn list(items: Vec<Self>) -> Self;
+    fn object(members: Self::Members) -> Self;
+
+    /// How many members there are.
+    fn count(members: &Self::Members) -> usize;
+    /// Whether there is one of this name.
+    fn has(members: &mut Self::Members, name: &str) -> bool;
+    /// Adds a member of a new name.
+    fn add(members: &mut Self::Members, name: Cow<'a, str>, value: Self);
+}
+
+impl<'a> Tree<'a> for Value {
+    type Members = Map<String, Value>;
+
+    fn null() -> Self {
+        Self::Null
+    }
+
+    fn boolean(value: bool) -> Self {
+        Self::Bool(value)
+    }
+
+    fn number(number: Number) -> Self {
+        Self::Number(number)
+    }
+
+    fn text(text: Cow<'a, str>) -> Self {
+        Self::String(text.into_owned())
+    }
+
+    fn list(items: Vec<Self>) -> Self {
+        Self::Array(items)
+    }
+
+    fn object(members: Self::Members) -> Self {
+        Self::Object(members)
+    }
+
+    fn count(members: &Self::Members) -> usize {
+        members.len()
+    }
+
+    fn has(members: &mut Self::Members, name: &str) -> bool {
+        members.contains_key(name)
+    }
+
+    fn add(members: &mut Self::Members, name: Cow<'a, str>, value: Self) {
+        members.insert(name.into_owned(), value);
+    }
+}
+
 /// Reads the one value that `text` is, which may take about `memory_bytes_max` bytes of memory.
-pub(super) fn parse(
-    text: &[u8],
+pub(super) fn parse<'a, T: Tree<'a>>(
+    text: &'a [u8],
     depth_max: usize,
     memory_bytes_max: usize,
-) -> Result<Value, JsonError> {
+) -> Result<T, JsonError> {
     let mut parser = Parser {
         text,
         offset: 0,
@@ -45,7 +117,7 @@ pub(super) fn parse(
     };
     parser
         .document()
-        .map_err(|fault| JsonError::new(fault.kind, &fault.path, Some((text, fault.offset))))
+        .map_err(|Fault(at)| JsonError::new(at.kind, &at.path, Some((text, at.offset))))
 }
 
 struct Parser<'a> {
@@ -55,13 +127,9 @@ struct Parser<'a> {
     memory_left: usize,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn fault(&self, kind: JsonErrorKind) -> Fault {
-        Fault {
-            kind,
-            offset: self.offset,
-            path: Vec::new(),
-        }
+        Fault::new(kind, self.offset)
     }
 
     /// The fault of finding something else than `expected`, or the end.
@@ -101,7 +169,7 @@ impl Parser<'_> {
         found
     }
 
-    fn document(&mut self) -> Result<Value, Fault> {
+    fn document<T: Tree<'a>>(&mut self) -> Result<T, Fault> {
         self.skip_white_space();
         let value = self.value(0)?;
         self.skip_white_space();
@@ -113,7 +181,7 @@ impl Parser<'_> {
     }
 
     /// The value that starts here, inside `depth` arrays and objects.
-    fn value(&mut self, depth: usize) -> Result<Value, Fault> {
+    fn value<T: Tree<'a>>(&mut self, depth: usize) -> Result<T, Fault> {
         self.charge(size_of::<Value>())?;
         match self.peek() {
             Some(b'{' | b'[') if depth >= self.depth_max => {
@@ -123,16 +191,16 @@ impl Parser<'_> {
             }
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
-            Some(b'"') => self.string().map(Value::String),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
-            Some(b't') => self.word(b"true", Value::Bool(true)),
-            Some(b'f') => self.word(b"false", Value::Bool(false)),
-            Some(b'n') => self.word(b"null", Value::Null),
+            Some(b'"') => self.string().map(T::text),
+            Some(b'-' | b'0'..=b'9') => self.number().map(T::number),
+            Some(b't') => self.word(b"true", T::boolean(true)),
+            Some(b'f') => self.word(b"false", T::boolean(false)),
+            Some(b'n') => self.word(b"null", T::null()),
             _ => Err(self.unexpected("a value")),
         }
     }
 
-    fn word(&mut self, word: &[u8], value: Value) -> Result<Value, Fault> {
+    fn word<T>(&mut self, word: &[u8], value: T) -> Result<T, Fault> {
         if !self.text[self.offset..].starts_with(word) {
             return Err(self.unexpected("a value"));
         }
@@ -140,12 +208,12 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value, Fault> {
+    fn array<T: Tree<'a>>(&mut self, depth: usize) -> Result<T, Fault> {
         self.offset += 1;
         let mut items = Vec::new();
         self.skip_white_space();
         if self.take(b']') {
-            return Ok(Value::Array(items));
+            return Ok(T::list(items));
         }
         loop {
             self.skip_white_space();
@@ -155,7 +223,7 @@ impl Parser<'_> {
             );
             self.skip_white_space();
             if self.take(b']') {
-                return Ok(Value::Array(items));
+                return Ok(T::list(items));
             }
             if !self.take(b',') {
                 return Err(self.unexpected("`,` or `]`"));
@@ -163,23 +231,23 @@ impl Parser<'_> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value, Fault> {
+    fn object<T: Tree<'a>>(&mut self, depth: usize) -> Result<T, Fault> {
         self.offset += 1;
-        let mut members = Map::new();
+        let mut members = T::Members::default();
         self.skip_white_space();
         if self.take(b'}') {
-            return Ok(Value::Object(members));
+            return Ok(T::object(members));
         }
         loop {
-            if members.len().is_multiple_of(NODE_MEMBERS_MIN) {
+            if T::count(&members).is_multiple_of(NODE_MEMBERS_MIN) {
                 self.charge(NODE_BYTES)?;
             }
             self.charge(NAME_BYTES)?;
             self.skip_white_space();
-            self.member(depth, &mut members)?;
+            self.member::<T>(depth, &mut members)?;
             self.skip_white_space();
             if self.take(b'}') {
-                return Ok(Value::Object(members));
+                return Ok(T::object(members));
             }
             if !self.take(b',') {
                 return Err(self.unexpected("`,` or `}`"));
@@ -187,65 +255,59 @@ impl Parser<'_> {
         }
     }
 
-    fn member(&mut self, depth: usize, members: &mut Map<String, Value>) -> Result<(), Fault> {
+    fn member<T: Tree<'a>>(&mut self, depth: usize, members: &mut T::Members) -> Result<(), Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected("a member name in quotes"));
         }
         let name_offset = self.offset;
         let name = self.string()?;
-        let entry = match members.entry(name) {
-            Entry::Vacant(entry) => entry,
-            Entry::Occupied(entry) => {
-                let name = entry.key().clone();
-                let kind = JsonErrorKind::DuplicateName(name.clone());
-                return Err(Fault {
-                    kind,
-                    offset: name_offset,
-                    path: vec![name],
-                });
-            }
-        };
+        if T::has(members, &name) {
+            let kind = JsonErrorKind::DuplicateName(name.clone().into_owned());
+            return Err(Fault::new(kind, name_offset).inside(&name));
+        }
         self.skip_white_space();
         if !self.take(b':') {
-            return Err(self.unexpected("`:`").inside(entry.key()));
+            return Err(self.unexpected("`:`").inside(&name));
         }
         self.skip_white_space();
         match self.value(depth) {
             Ok(value) => {
-                entry.insert(value);
+                T::add(members, name, value);
                 Ok(())
             }
-            Err(fault) => Err(fault.inside(entry.key())),
+            Err(fault) => Err(fault.inside(&name)),
         }
     }
 
-    /// The string that starts here. Never allocates more than the text has bytes.
-    fn string(&mut self) -> Result<String, Fault> {
+    /// The string that starts here, borrowed where it has no escape. Never allocates more than the text has bytes.
+    fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
         self.offset += 1;
-        let mut string = String::new();
+        let mut string = Cow::Borrowed("");
         loop {
-            let run = self.text[self.offset..]
-                .iter()
-                .take_while(|&&b| b != b'"' && b != b'\\' && b >= 0x20)
-                .count();
             let run_start = self.offset;
-            self.offset += run;
+            self.offset += plain(&self.text[run_start..]);
             // Checked run by run: quote, backslash and control characters never stand inside a UTF-8 sequence.
-            match std::str::from_utf8(&self.text[run_start..self.offset]) {
-                Ok(text) => string.push_str(text),
+            let run = match std::str::from_utf8(&self.text[run_start..self.offset]) {
+                Ok(run) => run,
                 Err(error) => {
                     self.offset = run_start + error.valid_up_to();
                     return Err(self.fault(JsonErrorKind::InvalidUtf8));
                 }
-            }
+            };
             match self.peek() {
                 Some(b'"') => {
                     self.offset += 1;
-                    return Ok(string);
+                    // Borrows the run where nothing came before it.
+                    return Ok(if string.is_empty() {
+                        Cow::Borrowed(run)
+                    } else {
+                        string + run
+                    });
                 }
                 Some(b'\\') => {
+                    string += run;
                     let character = self.escape()?;
-                    string.push(character);
+                    string.to_mut().push(character);
                 }
                 Some(_) => return Err(self.fault(JsonErrorKind::ControlCharacter)),
                 None => return Err(self.unexpected("`\"`")),
@@ -342,12 +404,32 @@ impl Parser<'_> {
         let literal =
             std::str::from_utf8(&self.text[start..self.offset]).expect("a number literal is ASCII");
         let is_integer = integer_end == self.offset;
-        number_of(literal, is_integer, negative).map_err(|kind| Fault {
-            kind,
-            offset: start,
-            path: Vec::new(),
-        })
+        number_of(literal, is_integer, negative).map_err(|kind| Fault::new(kind, start))
     }
+}
+
+/// How many bytes come before the first that ends a string or is not plain in one.
+fn plain(text: &[u8]) -> usize {
+    let (words, _) = text.as_chunks();
+    let mut found = words.iter().map(|word| special(u64::from_le_bytes(*word)));
+    let rest = match found.position(|place| place.is_some()) {
+        Some(word) => return word * 8 + special(u64::from_le_bytes(words[word])).unwrap_or(0),
+        None => words.len() * 8,
+    };
+    let is_plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    rest + text[rest..].iter().take_while(is_plain).count()
+}
+
+/// The place of the first of eight bytes that is a quote, a backslash or below 0x20.
+fn special(word: u64) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    // A byte is below `limit` where subtracting borrows into its top bit. What is borrowed from the next byte can only make
+    // a later place look special, so the first one found is right.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & TOPS;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let places = below(word, 0x20) | equal(b'"') | equal(b'\\');
+    (places != 0).then(|| places.trailing_zeros() as usize / 8)
 }
 
 /// The number of a literal that fits the grammar: see the module documentation of [`super`].

@@ -174,6 +174,27 @@ fn a_name_that_occurs_twice_is_refused_with_its_place_however_it_is_spelt() {
 }
 
 #[test]
+fn a_name_that_occurs_twice_is_found_among_many_in_any_order() {
+    for count in [3, 16, 17, 18, 100] {
+        for first in [0, 1, count / 2, count - 1] {
+            let name = |number: usize| format!("\"n{:03}\":true", (number * 37 + 5) % 101);
+            let mut names: Vec<String> = (0..count).map(name).collect();
+            for sorted in [false, true] {
+                if sorted {
+                    names.sort();
+                }
+                let whole = format!("{{{}}}", names.join(","));
+                assert!(parse_borrowed(whole.as_bytes(), &LIMITS).is_ok(), "{whole}");
+                let twice = format!("{{{},{}}}", names.join(","), names[first]);
+                let error = parse_borrowed(twice.as_bytes(), &LIMITS).unwrap_err();
+                assert_eq!(error, parse(twice.as_bytes(), &LIMITS).unwrap_err());
+                assert!(matches!(error.kind, JsonErrorKind::DuplicateName(_)));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_lone_surrogate_is_refused_and_a_pair_is_a_character() {
     for text in [
         r#"["\ud800"]"#,
@@ -278,17 +299,17 @@ fn a_text_of_too_many_bytes_is_refused_before_it_is_read() {
 #[test]
 fn small_values_cannot_take_memory_without_end() {
     let text = format!("[{}0]", r#"{"":0},"#.repeat(1_000));
-    let error = parser::parse(text.as_bytes(), 2, 500 * 640).unwrap_err();
+    let error = parser::parse::<Value>(text.as_bytes(), 2, 500 * 640).unwrap_err();
     assert_eq!(error.kind, JsonErrorKind::TooMuchMemory);
-    assert!(parser::parse(text.as_bytes(), 2, 1_000 * 740).is_ok());
+    assert!(parser::parse::<Value>(text.as_bytes(), 2, 1_000 * 740).is_ok());
     // A tree node of a large object may be filled by five members only: 128 bytes of it for each, and their names.
     let members: Vec<String> = (0..1_000).map(|n| format!(r#""{n}":0"#)).collect();
     let object = format!("{{{}}}", members.join(","));
-    let error = parser::parse(object.as_bytes(), 2, 1_000 * 180).unwrap_err();
+    let error = parser::parse::<Value>(object.as_bytes(), 2, 1_000 * 180).unwrap_err();
     assert_eq!(error.kind, JsonErrorKind::TooMuchMemory);
-    assert!(parser::parse(object.as_bytes(), 2, 1_000 * 200).is_ok());
+    assert!(parser::parse::<Value>(object.as_bytes(), 2, 1_000 * 200).is_ok());
     let numbers = format!("[{}0]", "0,".repeat(1_000));
-    assert!(parser::parse(numbers.as_bytes(), 2, 500 * 32).is_err());
+    assert!(parser::parse::<Value>(numbers.as_bytes(), 2, 500 * 32).is_err());
 }
 
 #[test]
@@ -542,6 +563,14 @@ proptest! {
             ),
             (Err(_), Err(_)) => {}
         }
+    }
+
+    #[test]
+    fn a_value_that_borrows_is_the_value_that_owns(text in nearly_json()) {
+        let limits = Limits { bytes_max: text.len(), depth_max: 64 };
+        let borrowed = parse_borrowed(&text, &limits).map(Value::from);
+        let owned = parse(&text, &limits);
+        prop_assert_eq!(borrowed, owned);
     }
 
     #[test]

@@ -137,6 +137,7 @@ fn keys_of_low_order_are_refused() {
             Err(KeyError::Weak),
             "{point}"
         );
+        assert!(LOW_ORDER.contains(&bytes(point)), "{point}");
     }
 }
 

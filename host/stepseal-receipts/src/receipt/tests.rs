@@ -45,7 +45,7 @@ fn the_file_has_the_forms_of_the_format() {
     let file: Value = serde_json::from_slice(&receipt().to_json()).unwrap();
     assert_eq!(file["mediaType"], MEDIA_TYPE);
     assert_eq!(file["entries"][0]["index"], "18446744073709551615");
-    assert_eq!(file["entries"][0]["proof"][0], STANDARD.encode([1; 32]));
+    assert_eq!(file["entries"][0]["proof"][0], b64::encode(&[1; 32]));
     assert_eq!(file["entries"][0]["envelope"]["payloadType"], IN_TOTO);
     assert_eq!(file["disclosures"][0]["blob"], "AQID");
     assert_eq!(file["consistency"][0]["size"], "5");
@@ -98,6 +98,55 @@ fn each_limit_is_held() {
         Receipt::parse(&bytes, &fewer).unwrap_err().member(),
         "disclosures"
     );
+}
+
+/// The member at fault of a receipt in which `from` is replaced.
+fn fault_with(from: &str, to: &str) -> (String, String) {
+    let text = String::from_utf8(receipt().to_json()).unwrap();
+    assert!(text.contains(from), "{text}");
+    let limits = ReceiptLimits::default();
+    let error = Receipt::parse(text.replacen(from, to, 1).as_bytes(), &limits).unwrap_err();
+    (error.member().to_owned(), error.to_string())
+}
+
+#[test]
+fn a_million_entries_are_refused() {
+    let entries = format!("\"entries\":[{}{{}},", "{},".repeat(1_000_000));
+    let (member, message) = fault_with("\"entries\":[", &entries);
+    assert_eq!(member, "entries");
+    assert!(message.contains("at most 100000"), "{message}");
+}
+
+#[test]
+fn ten_thousand_proof_hashes_are_refused() {
+    let hash = format!("\"{}\",", b64::encode(&[1; 32]));
+    let proof = format!("\"proof\":[{}", hash.repeat(10_000));
+    let (member, message) = fault_with("\"proof\":[", &proof);
+    assert!(member.ends_with("proof"), "{member}");
+    assert!(message.contains("at most 64"), "{message}");
+}
+
+#[test]
+fn a_depth_bomb_is_refused_wherever_it_is() {
+    for from in ["\"checkpoint\":", "\"entries\":[", "\"disclosures\":["] {
+        for bomb in ["[", "{\"a\":"] {
+            let (_, message) = fault_with(from, &format!("{from}{}", bomb.repeat(1_000_000)));
+            assert!(message.contains("nested deeper than 16"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_refused_with_its_place() {
+    let mut bytes = receipt().to_json();
+    let place = bytes
+        .windows(12)
+        .position(|part| part == b"\"checkpoint\"")
+        .unwrap();
+    bytes[place + 15] = 0xff;
+    let error = parse(&bytes).unwrap_err();
+    assert_eq!(error.member(), "/checkpoint");
+    assert!(error.to_string().contains("UTF-8"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! From a statement to its record.
 
-use serde_json::Value;
-
 use super::members::{At, MemberError, Members, digest, hex};
 use super::{
     Actor, Approval, Binding, BindingChange, ComponentRef, Decision, ErasedEntry, Erasure,
@@ -10,6 +8,7 @@ use super::{
     ShardHead, Span, Stage, Status, StepRef, TaskLink, Trace, Verdict, VerdictKind,
 };
 use crate::digest::Digest;
+use crate::json::Borrowed;
 use crate::keys::{PublicKey, SPKI_EXPECTED};
 use crate::payload::{CommitKind, Commitment};
 use crate::time::Timestamp;
@@ -18,7 +17,7 @@ const TIME: &str = "a time of the form YYYY-MM-DDTHH:MM:SS.sssZ";
 const LABEL: &str = "a text of 1 to 255 bytes without control characters";
 
 /// Reads a statement that already follows the rules of signed JSON.
-pub(super) fn statement(value: Value) -> Result<Record, MemberError> {
+pub(super) fn statement(value: Borrowed<'_>) -> Result<Record, MemberError> {
     let mut members = Members::new(At::root("statement"), value)?;
     members.need_parsed("_type", STATEMENT_TYPE, |text| {
         (text == STATEMENT_TYPE).then_some(())

@@ -2,12 +2,13 @@
 //!
 //! Records, receipts and trust files are all read with it; none of them has a number.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
 use crate::digest::{Digest, nibble};
-use crate::json::decimal;
+use crate::json::{Borrowed, decimal, owned};
 
 /// Why a member cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,14 +129,14 @@ impl fmt::Display for At<'_> {
 /// The members of one object that are not read yet, and what its nested objects left over.
 pub(crate) struct Members<'a> {
     at: At<'a>,
-    unread: Map<String, Value>,
+    unread: Vec<(Cow<'a, str>, Borrowed<'a>)>,
     left_over: Map<String, Value>,
 }
 
 impl<'a> Members<'a> {
-    pub(crate) fn new(at: At<'a>, value: Value) -> Result<Self, MemberError> {
+    pub(crate) fn new(at: At<'a>, value: Borrowed<'a>) -> Result<Self, MemberError> {
         match value {
-            Value::Object(unread) => Ok(Self {
+            Borrowed::Object(unread) => Ok(Self {
                 at,
                 unread,
                 left_over: Map::new(),
@@ -147,13 +148,19 @@ impl<'a> Members<'a> {
     /// What nobody read, here and below.
     pub(crate) fn finish(self) -> Map<String, Value> {
         let mut left_over = self.left_over;
-        left_over.extend(self.unread);
+        if !self.unread.is_empty() {
+            left_over.extend(owned(self.unread));
+        }
         left_over
     }
 
     /// Refuses what nobody read, here and below.
     pub(crate) fn finish_known(&self) -> Result<(), MemberError> {
-        match self.unread.keys().chain(self.left_over.keys()).next() {
+        let unread = self.unread.iter().map(|(name, _)| &**name);
+        match unread
+            .chain(self.left_over.keys().map(String::as_str))
+            .min()
+        {
             None => Ok(()),
             Some(name) => {
                 // The name is the file's, and may be as long as the file.
@@ -172,8 +179,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
-        self.unread.remove(name)
+    pub(crate) fn take(&mut self, name: &str) -> Option<Borrowed<'a>> {
+        take(&mut self.unread, name)
     }
 
     pub(crate) fn wrong(&self, name: &str, expected: &'static str) -> MemberError {
@@ -190,7 +197,7 @@ impl<'a> Members<'a> {
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, MemberError> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Borrowed::Text(text)) => Ok(Some(text.into_owned())),
             Some(_) => Err(self.wrong(name, "a string")),
         }
     }
@@ -209,7 +216,7 @@ impl<'a> Members<'a> {
     ) -> Result<Option<T>, MemberError> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::String(text)) => match parse(&text) {
+            Some(Borrowed::Text(text)) => match parse(&text) {
                 Some(value) => Ok(Some(value)),
                 None => Err(self.wrong(name, expected)),
             },
@@ -280,15 +287,18 @@ impl<'a> Members<'a> {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<T>, MemberError> {
         let at = self.at.member(name);
-        let read = |(number, value): (usize, &Value)| {
-            let item = value.as_str().and_then(&parse);
+        let read = |(number, value): (usize, &Borrowed<'_>)| {
+            let item = match value {
+                Borrowed::Text(text) => parse(text),
+                _ => None,
+            };
             item.ok_or_else(|| at.item(number).wrong(expected))
         };
         let values = values_of(&mut self.unread, &at, name, items_max)?;
         values.iter().enumerate().map(read).collect()
     }
 
-    fn values(&mut self, name: &str, items_max: usize) -> Result<Vec<Value>, MemberError> {
+    fn values(&mut self, name: &str, items_max: usize) -> Result<Vec<Borrowed<'a>>, MemberError> {
         values_of(&mut self.unread, &self.at.member(name), name, items_max)
     }
 
@@ -299,7 +309,8 @@ impl<'a> Members<'a> {
         items_max: usize,
         read: impl Fn(&mut Members<'_>) -> Result<T, MemberError>,
     ) -> Result<Vec<T>, MemberError> {
-        self.need(name, self.unread.get(name))?;
+        let found = self.unread.iter().find(|(found, _)| found == name);
+        self.need(name, found)?;
         self.list(name, items_max, read)
     }
 
@@ -341,20 +352,25 @@ pub(super) fn digest(members: &mut Members<'_>) -> Result<Digest, MemberError> {
 /// Most characters of an unknown member's name that an error shows.
 const UNKNOWN_NAME_CHARS_MAX: usize = 64;
 
-fn values_of(
-    unread: &mut Map<String, Value>,
+fn take<'a>(unread: &mut Vec<(Cow<'a, str>, Borrowed<'a>)>, name: &str) -> Option<Borrowed<'a>> {
+    let place = unread.iter().position(|(found, _)| found == name)?;
+    Some(unread.swap_remove(place).1)
+}
+
+fn values_of<'a>(
+    unread: &mut Vec<(Cow<'a, str>, Borrowed<'a>)>,
     at: &At<'_>,
     name: &str,
     items_max: usize,
-) -> Result<Vec<Value>, MemberError> {
-    match unread.remove(name) {
+) -> Result<Vec<Borrowed<'a>>, MemberError> {
+    match take(unread, name) {
         None => Ok(Vec::new()),
-        Some(Value::Array(values)) if values.len() > items_max => Err(MemberError::TooMany {
+        Some(Borrowed::List(values)) if values.len() > items_max => Err(MemberError::TooMany {
             member: at.to_string(),
             items: values.len(),
             items_max,
         }),
-        Some(Value::Array(values)) => Ok(values),
+        Some(Borrowed::List(values)) => Ok(values),
         Some(_) => Err(at.wrong("a list")),
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn check_none(record: &Record, place: &mut Place<'_>) {
 }
 
 /// Checks one record of an act.
-fn check(record: &Record, place: &mut Place<'_>) {
+pub(super) fn check(record: &Record, place: &mut Place<'_>) {
     let kind = record.kind;
     if !kind.is_act() {
         let message = format!("a {kind} record is of a task and no act of the host");

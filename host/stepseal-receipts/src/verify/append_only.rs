@@ -29,7 +29,7 @@ pub(super) fn check(
     let (Some(note), Some(head)) = (&options.last_seen, checkpoint) else {
         return false;
     };
-    let result = match signatures::open_note(note, trust) {
+    let result = match signatures::open_note(note, &trust.log, &trust.origin) {
         Ok(seen) => compare(receipt, &seen, head),
         Err(reason) => Err(No::Fault(
             "last-seen".to_owned(),

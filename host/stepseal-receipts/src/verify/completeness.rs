@@ -4,11 +4,10 @@ use serde_json::Value;
 
 use super::faults::Faults;
 use super::meaning::{self, Story};
-use super::{Check, Options, Signed};
+use super::{Check, Signed};
 use crate::digest::Digest;
 use crate::json::{self, Limits, PAYLOAD_DEPTH_MAX};
 use crate::payload::{BLIND1_PREFIX, SALT_BYTES};
-use crate::receipt::Receipt;
 use crate::record::Kind;
 use crate::state::{StepState, TaskState};
 
@@ -22,16 +21,16 @@ pub(super) fn closes(signed: &Signed) -> bool {
 
 /// Checks the end of a task whose records make a chain and a story.
 pub(super) fn check(
-    receipt: &Receipt,
+    disclosures: &[Vec<u8>],
     records: &[&Signed],
     story: &Story<'_>,
-    options: &Options,
+    allow_open: bool,
     faults: &mut Faults,
 ) {
     let Some(last) = records.last() else { return };
-    check_steps_in_plan(receipt, story, faults);
+    check_steps_in_plan(disclosures, story, faults);
     if !closes(last) {
-        if !options.allow_open {
+        if !allow_open {
             faults.add(
                 Check::Completeness,
                 None,
@@ -122,11 +121,11 @@ fn end_fault(story: &Story<'_>) -> Option<String> {
 }
 
 /// Where the plan is disclosed: every step that has a record is one of the plan, and a task that is ok has them all.
-fn check_steps_in_plan(receipt: &Receipt, story: &Story<'_>, faults: &mut Faults) {
+fn check_steps_in_plan(disclosures: &[Vec<u8>], story: &Story<'_>, faults: &mut Faults) {
     let Some(pinned) = story.opened.and_then(|opened| opened.plan) else {
         return;
     };
-    let mut blobs = receipt.disclosures.iter();
+    let mut blobs = disclosures.iter();
     let Some(blob) = blobs.find(|blob| Digest::of(blob) == pinned) else {
         return;
     };

@@ -39,6 +39,23 @@ impl Faults {
         });
     }
 
+    /// Takes the faults of a part.
+    pub(super) fn append(&mut self, part: Self) {
+        self.unlisted += part.unlisted;
+        for fault in part.list {
+            self.add(fault.check, fault.index, &fault.member, &fault.message);
+        }
+        for check in part.failed {
+            if !self.failed.contains(&check) {
+                self.failed.push(check);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.failed.is_empty()
+    }
+
     pub(super) fn any(&self, check: Check) -> bool {
         self.failed.contains(&check)
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::faults::{Faults, Place};
-use super::{Signed, act, attempt};
+use super::{Pins, Signed, act, attempt, pins};
 use crate::record::{Kind, Outcome, Record, Status, StepRef};
 use crate::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 
@@ -29,7 +29,7 @@ pub(super) struct StepStory<'a> {
 }
 
 /// Folds the records, in order.
-pub(super) fn check<'a>(records: &[&'a Signed], faults: &mut Faults) -> Story<'a> {
+pub(super) fn check<'a>(records: &[&'a Signed], pins: &Pins, faults: &mut Faults) -> Story<'a> {
     let mut story = Story {
         task: TaskState::Queued,
         steps: BTreeMap::new(),
@@ -52,7 +52,10 @@ pub(super) fn check<'a>(records: &[&'a Signed], faults: &mut Faults) -> Story<'a
             );
         }
         match record.kind {
-            Kind::TaskOpen => open(&mut story, record, &mut place),
+            Kind::TaskOpen => {
+                open(&mut story, record, &mut place);
+                pins::check(pins, record, false, &mut place);
+            }
             Kind::TaskClose => close(&mut story, record, &mut place),
             _ => {
                 let Some(step) = &record.step else {
@@ -72,7 +75,7 @@ pub(super) fn check<'a>(records: &[&'a Signed], faults: &mut Faults) -> Story<'a
                         ),
                     );
                 }
-                run(&mut story, signed, step, &mut place);
+                run(&mut story, signed, step, pins, &mut place);
             }
         }
     }
@@ -128,7 +131,13 @@ fn close(story: &mut Story<'_>, record: &Record, place: &mut Place<'_>) {
 }
 
 /// Takes one record of a step.
-fn run<'a>(story: &mut Story<'a>, signed: &'a Signed, step: &'a StepRef, place: &mut Place<'_>) {
+fn run<'a>(
+    story: &mut Story<'a>,
+    signed: &'a Signed,
+    step: &'a StepRef,
+    pins: &Pins,
+    place: &mut Place<'_>,
+) {
     let record = &signed.record;
     if story.task == TaskState::Queued {
         story.task = TaskState::Queued
@@ -174,6 +183,7 @@ fn run<'a>(story: &mut Story<'a>, signed: &'a Signed, step: &'a StepRef, place: 
         return;
     }
     attempt::check(record, known.authorized, opened, place);
+    pins::check(pins, record, known.authorized.is_some(), place);
     known.step = step;
     known.last_index = signed.index;
     known.authorized = (record.kind == Kind::StepAuthorized).then_some(record);

@@ -5,7 +5,9 @@ mod container;
 mod hostile;
 mod links;
 mod meaning;
+mod pins;
 mod vectors;
+mod whole_log;
 mod witnesses;
 mod world;
 

@@ -55,6 +55,9 @@ pub const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Events in one JSON list.
 pub const EVENT_PAGE_MAX: usize = 1000;
 
+/// Entries of the log in one answer, each of at most 64 KiB.
+pub const LOG_PAGE_MAX: u32 = 256;
+
 /// Entries of a page where the client does not say how many.
 pub const PAGE_DEFAULT: u32 = 50;
 

@@ -51,6 +51,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(log::checkpoint))
         .routes(routes!(log::tile))
+        .routes(routes!(log::entries))
         .routes(routes!(log::consistency))
         .routes(routes!(log::inclusion))
         .routes(routes!(log::witnesses))

@@ -27,6 +27,17 @@ pub(super) fn read(path: &Path, what: &str, bytes_max: u64) -> anyhow::Result<Ve
     } else {
         Box::new(File::open(path).with_context(failed)?)
     };
+    read_from(input, path, what, bytes_max)
+}
+
+/// The rest of a file that was opened already.
+pub(super) fn read_from(
+    input: impl Read,
+    path: &Path,
+    what: &str,
+    bytes_max: u64,
+) -> anyhow::Result<Vec<u8>> {
+    let failed = || format!("{what} {} cannot be read", path.display());
     let mut bytes = Vec::new();
     input
         .take(bytes_max + 1)

@@ -1,5 +1,6 @@
 //! `stepseal log`: the log of a host, watched from outside.
 
+mod export;
 mod monitor;
 mod shard;
 mod witness;
@@ -25,7 +26,7 @@ use monitor::{Refused, Seen, proof_between};
 /// Bytes of a monitor's state: a checkpoint and one hash for each bit of its size.
 const STATE_BYTES_MAX: u64 = 256 << 10;
 
-/// The log of a host. None of this needs its token.
+/// The log of a host. Only `export` needs its token.
 #[derive(Debug, Subcommand)]
 pub(super) enum Log {
     /// Print the signed head of the log.
@@ -52,6 +53,12 @@ pub(super) enum Log {
     )]
     Evidence(Proof),
     Witness(witness::Serve),
+    /// Write the whole log, with its signed records, to a file that `stepseal verify` reads.
+    #[command(
+        after_help = "Example:\n  stepseal log export --out log.stepseal.jsonl\n  stepseal verify log.stepseal.jsonl --trust trust.json\n\n\
+        This needs the host's token: the records say what ran, and for whom."
+    )]
+    Export(export::Export),
 }
 
 /// What `log follow` is given.
@@ -93,6 +100,7 @@ impl Log {
             Self::Follow(command) => command.run(context),
             Self::Evidence(command) => command.run(context),
             Self::Witness(command) => command.run(context),
+            Self::Export(command) => command.run(context),
         }
     }
 }

@@ -99,6 +99,16 @@ impl Output {
         self.note(&format!("stepseal: {}", told(error)));
     }
 
+    /// Shows how much of `whole` is done; silent where nobody watches.
+    pub(super) fn progress_of(self, text: impl Into<Cow<'static, str>>, whole: u64) -> ProgressBar {
+        if !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% ({eta} left)")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(whole).with_style(style).with_message(text)
+    }
+
     /// Shows that something goes on, for what may take over a second; silent where nobody watches.
     pub(super) fn progress(self, text: impl Into<Cow<'static, str>>) -> ProgressBar {
         if !io::stderr().is_terminal() {

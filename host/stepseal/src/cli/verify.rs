@@ -1,27 +1,38 @@
-//! `stepseal verify`: checks receipts offline. It asks no host and no network.
+//! `stepseal verify`: checks receipts and exports of whole logs offline. It asks no host and no network.
 
+mod whole_log;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
+use stepseal_receipts::checkpoint::Checkpoint;
+use stepseal_receipts::digest::Digest;
+use stepseal_receipts::log_export::{Header, LINE_BYTES_MAX};
 use stepseal_receipts::record::Record;
 use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::trust::TrustFile;
-use stepseal_receipts::verify::{Check, Cosigned, Fault, Options, Outcome3, Report, verify_bytes};
+use stepseal_receipts::verify::{
+    Check, Cosigned, Fault, LogReport, Options, Outcome3, Pins, Report, Verdicts, verify_bytes,
+};
 use stepseal_receipts::witness_policy::{POLICY_BYTES_MAX, WitnessPolicy};
 
 use super::output::{one_line, shown};
 use super::{Answer, Context, files};
 
-/// Verify receipts offline, under a trust file.
+/// Verify receipts and whole logs offline, under a trust file.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  stepseal verify *.stepseal.json --trust trust.json\n\n\
-    Exit code 0 only where every receipt passes. The trust file must come to you by a way you trust."
+    Exit code 0 only where every file passes. A log is what `stepseal log export` writes. The trust file must come to you by a way you trust."
 )]
 pub(super) struct Verify {
-    /// Receipts.
+    /// Receipts, or exports of whole logs.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The public keys you believe: the host's trust file.
@@ -36,6 +47,61 @@ pub(super) struct Verify {
     /// Who must have cosigned the log's head: a C2SP tlog-policy.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// What may have run and who may have judged: `component=sha256:...` or `policy=sha256:...`, as often as needed. With
+    /// pinned components every step that ran used one of them; with pinned policies one of them judged every step before it
+    /// ran, and no other had a say.
+    #[arg(long = "pin", value_name = "WHAT=DIGEST")]
+    pins: Vec<Pin>,
+}
+
+/// One `--pin`.
+#[derive(Clone, Copy, Debug)]
+enum Pin {
+    Component(Digest),
+    Policy(Digest),
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (what, digest) = text.split_once('=').unwrap_or((text, ""));
+        let pin = match what {
+            "component" => Self::Component,
+            "policy" => Self::Policy,
+            _ => return Err("write component=sha256:... or policy=sha256:...".to_owned()),
+        };
+        digest.parse().map(pin).map_err(|error| format!("{error}"))
+    }
+}
+
+/// What was found in one file.
+enum Found {
+    Receipt(Box<Report>),
+    Log(Box<LogReport>),
+}
+
+impl Found {
+    fn passed(&self) -> bool {
+        match self {
+            Self::Receipt(report) => report.passed(),
+            Self::Log(report) => report.passed(),
+        }
+    }
+
+    fn to_json(&self, file: &str) -> Value {
+        match self {
+            Self::Receipt(report) => to_json(file, report),
+            Self::Log(report) => whole_log::to_json(file, report),
+        }
+    }
+
+    fn to_text(&self, file: &str) -> String {
+        match self {
+            Self::Receipt(report) => to_text(file, report),
+            Self::Log(report) => whole_log::to_text(file, report),
+        }
+    }
 }
 
 /// Bytes of a checkpoint file.
@@ -54,32 +120,89 @@ impl Verify {
             allow_open: self.allow_open,
             last_seen: self.last_seen.as_deref().map(read_checkpoint).transpose()?,
             witnesses: self.policy.as_deref().map(read_policy).transpose()?,
+            pins: self.pins(),
         };
-        let progress = context.output.progress("verifying");
-        let reports: anyhow::Result<Vec<(String, Report)>> = self
+        let files: anyhow::Result<Vec<(String, Found)>> = self
             .files
             .iter()
             .map(|file| {
-                let bytes = files::read(file, "the receipt", files::RECEIPT_BYTES_MAX)?;
                 Ok((
                     file.display().to_string(),
-                    verify_bytes(&bytes, &trust, &options),
+                    check(file, &trust, &options, context)?,
                 ))
             })
             .collect();
-        progress.finish_and_clear();
-        let reports = reports?;
-        let items = reports.iter().map(|(file, report)| to_json(file, report));
+        let files = files?;
+        let items = files.iter().map(|(file, found)| found.to_json(file));
         let value = json!({ "items": items.collect::<Vec<_>>() });
         context.output.result(&value, || {
-            let texts = reports.iter().map(|(file, report)| to_text(file, report));
+            let texts = files.iter().map(|(file, found)| found.to_text(file));
             let texts: Vec<String> = texts.collect();
             format!("{}\n\n{MEANING}", texts.join("\n\n"))
         })?;
-        Ok(Answer::of(
-            reports.iter().all(|(_, report)| report.passed()),
-        ))
+        Ok(Answer::of(files.iter().all(|(_, found)| found.passed())))
     }
+
+    fn pins(&self) -> Pins {
+        let mut pins = Pins::default();
+        for pin in &self.pins {
+            match pin {
+                Pin::Component(digest) => pins.components.push(*digest),
+                Pin::Policy(digest) => pins.policies.push(*digest),
+            }
+        }
+        pins
+    }
+}
+
+/// Verifies one file, which says by its first line which of the two it is.
+fn check(
+    path: &Path,
+    trust: &TrustFile,
+    options: &Options,
+    context: &Context,
+) -> anyhow::Result<Found> {
+    let failed = || format!("{} cannot be read", path.display());
+    let (file, bytes): (Box<dyn io::Read + Send>, Option<u64>) = if path == Path::new("-") {
+        (Box::new(io::stdin()), None)
+    } else {
+        let file = File::open(path).with_context(failed)?;
+        let bytes = file.metadata().ok().map(|metadata| metadata.len());
+        (Box::new(file), bytes)
+    };
+    let mut input = BufReader::new(file);
+    let mut line = Vec::new();
+    let line_max = LINE_BYTES_MAX as u64 + 1;
+    (&mut input)
+        .take(line_max)
+        .read_until(b'\n', &mut line)
+        .with_context(failed)?;
+    if line.ends_with(b"\n") && Header::parse(line.trim_ascii_end()).is_ok() {
+        let progress = match bytes {
+            Some(bytes) => context.output.progress_of("verifying", bytes),
+            None => context.output.progress("verifying"),
+        };
+        let report = log_of(&line, input, trust, options, &progress);
+        progress.finish_and_clear();
+        return Ok(Found::Log(Box::new(report.with_context(failed)?)));
+    }
+    let progress = context.output.progress("verifying");
+    let rest = io::Cursor::new(line).chain(input);
+    let bytes = files::read_from(rest, path, "the receipt", files::RECEIPT_BYTES_MAX)?;
+    let report = verify_bytes(&bytes, trust, options);
+    progress.finish_and_clear();
+    Ok(Found::Receipt(Box::new(report)))
+}
+
+fn log_of(
+    line: &[u8],
+    input: impl BufRead + Send,
+    trust: &TrustFile,
+    options: &Options,
+    progress: &ProgressBar,
+) -> anyhow::Result<LogReport> {
+    progress.inc(line.len() as u64);
+    whole_log::verify(line.trim_ascii_end(), input, trust, options, progress)
 }
 
 /// Reads the keys a verifier believes.
@@ -174,9 +297,7 @@ pub(super) fn to_text(file: &str, report: &Report) -> String {
             at(cosigned)
         ));
     }
-    for fault in &report.faults {
-        lines.push(format!("  fault: {}", fault_text(fault)));
-    }
+    lines.extend(faults_text(&report.faults));
     if !report.unrecognised.is_empty() {
         let names = report.unrecognised.join(", ");
         lines.push(format!(
@@ -197,6 +318,12 @@ fn at(cosigned: &Cosigned) -> String {
         |_| format!("{} s since 1970", cosigned.unix_seconds),
         |time| time.to_string(),
     )
+}
+
+/// A line for each fault.
+fn faults_text(faults: &[Fault]) -> impl Iterator<Item = String> {
+    let faults = faults.iter();
+    faults.map(|fault| format!("  fault: {}", fault_text(fault)))
 }
 
 /// One fault: the check, where, and what is wrong.
@@ -229,24 +356,9 @@ pub(super) fn task_id(report: &Report) -> Option<&str> {
 
 /// The report for programs.
 pub(super) fn to_json(file: &str, report: &Report) -> Value {
-    let verdicts = report.verdicts.all().into_iter();
-    let verdicts =
-        verdicts.map(|(check, outcome)| (check.as_str().to_owned(), Value::from(outcome.as_str())));
-    let faults = report.faults.iter().map(|fault| {
-        json!({
-            "check": fault.check.as_str(),
-            "index": fault.index,
-            "member": fault.member,
-            "message": fault.message,
-        })
-    });
     let unanswered = report.unanswered.iter();
     let unanswered =
         unanswered.map(|asked| json!({ "check": asked.check.as_str(), "message": asked.message }));
-    let cosigned = report.cosigned.iter();
-    let cosigned = cosigned.map(|cosigned| {
-        json!({ "witness": cosigned.witness, "keyName": cosigned.key_name, "unixSeconds": cosigned.unix_seconds })
-    });
     let records = report
         .records
         .iter()
@@ -255,18 +367,44 @@ pub(super) fn to_json(file: &str, report: &Report) -> Value {
         "file": file,
         "passed": report.passed(),
         "open": report.open,
-        "verdicts": verdicts.collect::<serde_json::Map<_, _>>(),
-        "faults": faults.collect::<Vec<_>>(),
-        "checkpoint": report.checkpoint.as_ref().map(|checkpoint| json!({
-            "origin": checkpoint.origin,
-            "size": checkpoint.size,
-            "root": checkpoint.root,
-        })),
+        "verdicts": verdicts_json(report.verdicts),
+        "faults": faults_json(&report.faults),
+        "checkpoint": report.checkpoint.as_ref().map(checkpoint_json),
         "records": records.collect::<Vec<_>>(),
         "unanswered": unanswered.collect::<Vec<_>>(),
-        "cosigned": cosigned.collect::<Vec<_>>(),
+        "cosigned": cosigned_json(&report.cosigned),
         "unrecognised": report.unrecognised,
     })
+}
+
+fn verdicts_json(verdicts: Verdicts) -> Value {
+    let verdicts = verdicts.all().into_iter();
+    let verdicts =
+        verdicts.map(|(check, outcome)| (check.as_str().to_owned(), outcome.as_str().into()));
+    Value::Object(verdicts.collect())
+}
+
+fn faults_json(faults: &[Fault]) -> Value {
+    let faults = faults.iter().map(|fault| {
+        json!({
+            "check": fault.check.as_str(),
+            "index": fault.index,
+            "member": fault.member,
+            "message": fault.message,
+        })
+    });
+    faults.collect()
+}
+
+fn cosigned_json(cosigned: &[Cosigned]) -> Value {
+    let cosigned = cosigned.iter().map(|cosigned| {
+        json!({ "witness": cosigned.witness, "keyName": cosigned.key_name, "unixSeconds": cosigned.unix_seconds })
+    });
+    cosigned.collect()
+}
+
+fn checkpoint_json(checkpoint: &Checkpoint) -> Value {
+    json!({ "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root })
 }
 
 /// A record as its statement says it, beside its place in the log.
@@ -278,7 +416,7 @@ fn record_json(index: u64, record: &Record) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stepseal_receipts::verify::{Unanswered, Verdicts};
+    use stepseal_receipts::verify::Unanswered;
 
     /// A report of a receipt whose disclosure was tampered with by somebody who writes to terminals.
     fn report() -> Report {

@@ -84,6 +84,17 @@ impl Engine {
         Ok(Some(bundle(leaves.iter().map(Vec::as_slice))))
     }
 
+    /// Entries of the log from an index on, each a line as in the export of a log (format §7).
+    pub async fn log_entries(&self, first: u64, limit: u32) -> Result<String, EngineError> {
+        let rows = self.0.store.log_records(first, limit).await?;
+        // The stored envelope is canonical JSON, and so is the line.
+        let lines = rows.iter().map(|row| {
+            let (envelope, index) = (&row.envelope, row.index);
+            format!("{{\"envelope\":{envelope},\"index\":\"{index}\"}}\n")
+        });
+        Ok(lines.collect())
+    }
+
     /// The proof that the log of `to` leaves continues the one of `from` (RFC 6962 section 2.1.2).
     pub async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, EngineError> {
         self.proof(to, ProofPlan::consistency(from, to)).await

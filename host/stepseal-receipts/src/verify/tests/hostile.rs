@@ -41,6 +41,7 @@ static ASKED: LazyLock<(Vec<u8>, Options)> = LazyLock::new(|| {
         allow_open: false,
         last_seen: Some(earlier(&receipt, 7).checkpoint()),
         witnesses: Some(WitnessPolicy::parse(policy_text().as_bytes()).unwrap()),
+        ..Options::default()
     };
     (receipt.to_json(), options)
 });

@@ -10,7 +10,8 @@ use stepseal_receipts::tile::Tile;
 use utoipa::IntoParams;
 
 use crate::api::Api;
-use crate::api::params::{Params, Segment};
+use crate::api::limits::LOG_PAGE_MAX;
+use crate::api::params::{Params, Segment, page_size};
 use crate::api::problem::{ApiError, Kind};
 use crate::api::wire::{List, LogProof, LogWitness, Problem};
 
@@ -83,6 +84,32 @@ pub(super) async fn consistency(
 ) -> Result<Json<LogProof>, ApiError> {
     let proof = api.engine().consistency(params.from, params.to).await?;
     Ok(Json(LogProof::new(&proof)))
+}
+
+/// Which entries of the log.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EntriesParams {
+    /// Index of the first one, from 0.
+    from: u64,
+    /// How many at most, 1 to 256.
+    limit: Option<u32>,
+}
+
+/// Gives entries of the log with their signed records
+///
+/// JSON lines, each an entry as the format's export of a log has them. Nothing where the log has no entry from there on.
+#[utoipa::path(get, path = "/v1/log/entries", tag = "log", operation_id = "log_entries", params(EntriesParams),
+    responses((status = 200, description = "The entries", body = String, content_type = "application/jsonl")))]
+pub(super) async fn entries(
+    State(api): State<Api>,
+    Params(params): Params<EntriesParams>,
+) -> Result<impl IntoResponse, ApiError> {
+    let limit = page_size(params.limit, LOG_PAGE_MAX)?;
+    let lines = api.engine().log_entries(params.from, limit).await?;
+    let jsonl = HeaderValue::from_static("application/jsonl");
+    Ok(([(CONTENT_TYPE, jsonl)], lines))
 }
 
 /// Which leaf an inclusion proof is for, and in which tree.
