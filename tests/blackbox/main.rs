@@ -5,6 +5,7 @@
 //! also says that the answers it got are documented. Nothing sleeps: a test waits for the host itself to say that
 //! something happened, or looks again until a deadline.
 
+mod acts;
 mod approvals;
 mod cli;
 mod compiling;
