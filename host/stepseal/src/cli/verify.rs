@@ -277,6 +277,15 @@ pub(super) fn to_text(file: &str, report: &Report) -> String {
         "NOT VERIFIED"
     };
     let mut lines = vec![format!("{}: {verdict}", shown(file))];
+    if report
+        .faults
+        .iter()
+        .any(|fault| fault.check == Check::Receipt)
+    {
+        // What is no receipt has no verdicts.
+        lines.extend(faults_text(&report.faults));
+        return lines.join("\n");
+    }
     lines.push(format!("  {}", contents(report)));
     for (check, outcome) in report.verdicts.all() {
         let unanswered = report.unanswered.iter().find(|asked| asked.check == check);
