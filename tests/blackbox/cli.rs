@@ -678,6 +678,15 @@ fn what_needs_no_host_works_without_one() {
 }
 
 #[test]
+fn doctor_tries_to_compile() {
+    let doctor = stepseal(&["--data", "nowhere", "doctor", "--output", "json"]);
+    let found = doctor.expect(0).json();
+    let mut items = found["items"].as_array().unwrap().iter();
+    let compiler = items.find(|item| item["what"] == "compiler").unwrap();
+    assert_eq!(compiler["state"], "ok", "{compiler}");
+}
+
+#[test]
 fn doctor_names_what_is_wrong_with_a_directory() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = Host::empty().stop();

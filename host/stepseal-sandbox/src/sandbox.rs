@@ -29,6 +29,9 @@ const COMPILATIONS_MAX: usize = 1;
 /// take as much as hundreds of ordinary ones.
 const CODE_BYTES_READY_MAX: usize = 1 << 30;
 
+/// A component without a section: magic number, version and layer.
+const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
 /// Runs components. Clones share everything. Needs a Tokio runtime with timer and I/O enabled.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
@@ -179,15 +182,7 @@ impl Sandbox {
         // Threads that work for this hold the permit: a caller that goes away must not make room while they do.
         let (bytes, compiling) =
             blocking(move || Ok((inner.read(&digest, bytes)?, compiling))).await?;
-        let (artifact, compiling) = match &self.0.compiler {
-            Compiler::InProcess => {
-                let inner = Arc::clone(&self.0);
-                let compile = move || Artifact::compile(&inner.steps.engine, &bytes);
-                blocking(move || Ok((compile()?, compiling))).await?
-            }
-            // Where the caller goes away, the process is killed.
-            Compiler::Process(process) => (compiler::compile(process, &bytes).await?, compiling),
-        };
+        let (artifact, compiling) = self.compile(bytes, compiling).await?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
             let _compiling = compiling;
@@ -197,6 +192,34 @@ impl Sandbox {
                 cache.put(&digest, &artifact);
             }
             Ok(ready)
+        })
+        .await
+    }
+
+    async fn compile(
+        &self,
+        bytes: Vec<u8>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<(Artifact, OwnedSemaphorePermit), LoadError> {
+        match &self.0.compiler {
+            Compiler::InProcess => {
+                let inner = Arc::clone(&self.0);
+                let compile = move || Artifact::compile(&inner.steps.engine, &bytes);
+                blocking(move || Ok((compile()?, turn))).await
+            }
+            // Where the caller goes away, the process is killed.
+            Compiler::Process(process) => Ok((compiler::compile(process, &bytes).await?, turn)),
+        }
+    }
+
+    /// Whether components can be compiled at all: compiles one that has nothing in it.
+    pub async fn check_compiler(&self) -> Result<(), LoadError> {
+        let turn = self.0.turn_to_compile().await?;
+        let (artifact, turn) = self.compile(EMPTY_COMPONENT.to_vec(), turn).await?;
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let _turn = turn;
+            artifact.load(&inner.steps.engine).map(drop)
         })
         .await
     }

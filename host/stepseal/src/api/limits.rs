@@ -88,3 +88,16 @@ pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// How long requests may go on after the host was told to stop.
 pub const DRAIN_WALL_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepseal_sandbox::CompileLimits;
+
+    #[test]
+    fn an_upload_is_answered_however_long_its_compiling_takes() {
+        let compile = CompileLimits::default();
+        assert!(compile.turn + compile.wall < REQUEST_WALL_MAX);
+        assert!(Duration::from_secs(WAIT_SECONDS_MAX) < REQUEST_WALL_MAX);
+    }
+}

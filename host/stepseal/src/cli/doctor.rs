@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
+use stepseal_sandbox::Sandbox;
 
 use super::client::Client;
 use super::output::{bytes, one_line};
@@ -163,7 +164,22 @@ fn engine() -> Vec<Finding> {
             format!("{}, configuration {}", runtime.engine, runtime.config),
         ),
         allocator,
+        compiler(&sandbox),
     ]
+}
+
+/// Whether the process that compiles uploads can do so here.
+fn compiler(sandbox: &Sandbox) -> Finding {
+    let checked = block_on(async { Ok(sandbox.check_compiler().await?) });
+    match checked {
+        Ok(()) => Finding::ok("compiler", "compiles in a process of its own"),
+        Err(error) => Finding::bad(
+            "compiler",
+            State::Problem,
+            error.to_string(),
+            "uploads would be refused: allow another process, 4 GiB of address space (ulimit -v) and processor time (ulimit -t)",
+        ),
+    }
 }
 
 fn data_dir(data: &DataDir) -> Vec<Finding> {
@@ -330,6 +346,14 @@ mod tests {
     use crate::clock::SystemClock;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_compiler_that_is_none_is_a_problem_with_a_remedy() {
+        // This program is the tests, and as a worker it compiles nothing.
+        let found = compiler(&runtime::sandbox(None).unwrap());
+        assert_eq!(found.state, State::Problem, "{found:?}");
+        assert!(found.remedy.is_some());
+    }
 
     #[test]
     fn a_key_open_to_others_is_a_problem_with_a_remedy() {
