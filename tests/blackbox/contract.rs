@@ -67,7 +67,7 @@ fn every_operation_answers_as_it_is_documented() {
     events("last-event-id", &last.to_string()).expect(204);
     host.get(format!("/v1/tasks/{task}/records"));
     host.receipt_verified(&task);
-    for place in ["/log/checkpoint", "/log/tile/0/000.p/1"] {
+    for place in ["/metrics", "/log/checkpoint", "/log/tile/0/000.p/1"] {
         host.call("GET", place).send().expect(200);
     }
     host.get("/v1/log/consistency?from=1&to=2");

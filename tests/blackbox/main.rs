@@ -18,6 +18,7 @@ mod host;
 mod hostile;
 mod keys;
 mod log;
+mod metrics;
 mod plans;
 mod policies;
 mod receipts;

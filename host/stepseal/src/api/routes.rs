@@ -6,6 +6,7 @@ mod description;
 mod grants;
 mod health;
 mod log;
+mod metrics;
 mod plans;
 mod policies;
 mod tasks;
@@ -59,6 +60,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(description::openapi_document))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
 }
 
 /// The answer where no route is.

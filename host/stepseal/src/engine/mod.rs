@@ -14,6 +14,7 @@ pub mod event;
 pub mod grants;
 pub mod keys;
 pub mod log;
+mod metrics;
 mod payload;
 pub mod plan;
 pub mod policies;
@@ -49,6 +50,7 @@ pub use shard::{Carried, Previous};
 use crate::clock::Clock;
 use crate::store::{KeyRow, Store};
 use components::{Content, Registry};
+use metrics::Metrics;
 use policies::Rules;
 use waiters::Waiters;
 use witnesses::Witnesses;
@@ -105,6 +107,7 @@ struct Inner {
     approval_ttl_ms: u64,
     keep_payloads: Option<Duration>,
     witnesses: Option<Witnesses>,
+    metrics: Metrics,
     registry: Registry,
     rules: RwLock<Arc<Rules>>,
     /// The database may hold other rules than `rules`.
@@ -147,6 +150,7 @@ impl Engine {
             engine: sandbox.engine.clone(),
             config: sandbox.config,
         };
+        let metrics = Metrics::new(&runtime.host, &runtime.engine);
         let engine = Self(Arc::new(Inner {
             store: settings.store,
             sandbox: settings.sandbox,
@@ -161,6 +165,7 @@ impl Engine {
             approval_ttl_ms: settings.approval_ttl_ms,
             keep_payloads: settings.keep_payloads,
             witnesses,
+            metrics,
             registry: Registry::new(),
             rules: RwLock::new(Arc::new(Rules::new(
                 std::collections::BTreeMap::new(),

@@ -254,11 +254,11 @@ impl Engine {
                 return accept.map_err(not_stored);
             }
             // Its runner gave up before there was anything to store. Stored, it is tried again like any other.
-            let accept = self.0.store.accept(&new, first).await;
+            let accept = self.store_new(&new, first).await;
             self.run_later();
             return accept.map_err(not_stored);
         }
-        let accept = self.0.store.accept(&row.task, first).await;
+        let accept = self.store_new(&row.task, first).await;
         let accept = accept.map_err(not_stored)?;
         if accept == Accept::New && !task.state.is_final() {
             match self.room_for(&task) {

@@ -458,7 +458,7 @@ impl Runner {
         first: Transition,
         reply: oneshot::Sender<Result<Accept, CommitError>>,
     ) -> Result<(), RunError> {
-        let accept = self.engine.0.store.accept(&self.row.task, first).await;
+        let accept = self.engine.store_new(&self.row.task, first).await;
         let is_new = matches!(accept, Ok(Accept::New));
         // Nobody listens where the client has gone away; the task runs all the same.
         let _ = reply.send(accept);
@@ -487,7 +487,7 @@ impl Runner {
             at,
         };
         match self.accepting.take() {
-            None => self.engine.0.store.commit(transition).await?,
+            None => self.engine.store_more(transition).await?,
             Some(reply) => self.accept(transition, reply).await?,
         }
         self.row = TaskRow {

@@ -1,0 +1,166 @@
+//! What the host counts of its own work, for who runs it (OpenMetrics 1.0). Nothing in it names a task, a plugin or an agent.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::{Engine, EngineError, lock};
+use crate::store::{Accept, CommitError, NewTask, Transition};
+
+type Level = Gauge<u64, AtomicU64>;
+
+/// What happened: the kind of an event, of which there are a few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Happened {
+    kind: &'static str,
+}
+
+/// A witness, by its name in the host's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    witness: String,
+}
+
+/// The counters of an engine.
+pub(crate) struct Metrics {
+    registry: Registry,
+    events: Family<Happened, Counter>,
+    running: Level,
+    log: Level,
+    signed: Level,
+    witnesses: WitnessLevels,
+}
+
+/// What is said of each witness.
+#[derive(Default)]
+struct WitnessLevels {
+    up: Family<Named, Level>,
+    size: Family<Named, Level>,
+    asked: Family<Named, Level>,
+    cosigned: Family<Named, Level>,
+}
+
+impl Metrics {
+    /// Nothing has happened yet.
+    pub(crate) fn new(host: &str, engine: &str) -> Self {
+        let mut all = Self {
+            registry: Registry::with_prefix("stepseal"),
+            events: Family::default(),
+            running: Level::default(),
+            log: Level::default(),
+            signed: Level::default(),
+            witnesses: WitnessLevels::default(),
+        };
+        let registry = &mut all.registry;
+        let build = Info::new([("host", host.to_owned()), ("engine", engine.to_owned())]);
+        registry.register("build", "What runs", build);
+        registry.register(
+            "events",
+            "Events of tasks that were stored since the start, by kind",
+            all.events.clone(),
+        );
+        let witnesses = &all.witnesses;
+        let of_witnesses = [
+            (
+                "witness_up",
+                "Whether it cosigned when it was asked last",
+                &witnesses.up,
+            ),
+            (
+                "witness_size",
+                "Entries of the last head it cosigned",
+                &witnesses.size,
+            ),
+            (
+                "witness_asked",
+                "How often it was asked since the start",
+                &witnesses.asked,
+            ),
+            (
+                "witness_cosigned",
+                "How often it cosigned since the start",
+                &witnesses.cosigned,
+            ),
+        ];
+        for (name, help, family) in of_witnesses {
+            registry.register(name, help, family.clone());
+        }
+        let levels = [
+            ("tasks_running", "Tasks that run now", &all.running),
+            ("log_entries", "Entries of the log", &all.log),
+            (
+                "log_signed_entries",
+                "Entries of the newest signed head",
+                &all.signed,
+            ),
+        ];
+        for (name, help, level) in levels {
+            registry.register(name, help, level.clone());
+        }
+        all
+    }
+
+    fn count(&self, kinds: &[&'static str]) {
+        for kind in kinds {
+            self.events.get_or_create(&Happened { kind }).inc();
+        }
+    }
+}
+
+impl Engine {
+    /// Stores a new task, and counts what happened to it.
+    pub(super) async fn store_new(
+        &self,
+        task: &NewTask,
+        first: Transition,
+    ) -> Result<Accept, CommitError> {
+        let kinds = kinds(&first);
+        let accept = self.0.store.accept(task, first).await?;
+        if accept == Accept::New {
+            self.0.metrics.count(&kinds);
+        }
+        Ok(accept)
+    }
+
+    /// Stores what happened to a task, and counts it.
+    pub(super) async fn store_more(&self, more: Transition) -> Result<(), CommitError> {
+        let kinds = kinds(&more);
+        self.0.store.commit(more).await?;
+        self.0.metrics.count(&kinds);
+        Ok(())
+    }
+
+    /// All metrics as `OpenMetrics` text.
+    pub async fn metrics(&self) -> Result<String, EngineError> {
+        let metrics = &self.0.metrics;
+        metrics.running.set(lock(&self.0.active).len() as u64);
+        metrics.log.set(self.0.store.log_head().await?.size);
+        let signed = self.0.store.checkpoint().await?;
+        metrics
+            .signed
+            .set(signed.map_or(0, |signed| signed.head.size));
+        let levels = &metrics.witnesses;
+        for view in self.witnesses() {
+            let name = Named { witness: view.name };
+            let is_up = view.error.is_none() && view.cosigned > 0;
+            levels.up.get_or_create(&name).set(is_up.into());
+            levels.size.get_or_create(&name).set(view.size.unwrap_or(0));
+            levels.asked.get_or_create(&name).set(view.asked);
+            levels.cosigned.get_or_create(&name).set(view.cosigned);
+        }
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry)
+            .map_err(|error| EngineError::Internal(error.to_string()))?;
+        Ok(text)
+    }
+}
+
+fn kinds(transition: &Transition) -> Vec<&'static str> {
+    transition.events.iter().map(|event| event.kind).collect()
+}
