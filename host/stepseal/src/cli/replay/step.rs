@@ -22,8 +22,8 @@ use super::disclosed::{Disclosed, unblinded};
 use super::{NO_COMPONENT, OUT_OF_TIME_HERE, WALL_MIN};
 use crate::cli::output::told;
 
-/// How the sandbox begins its word on a replay that it stopped.
-const REPLAY_STOP: &str = "replay: ";
+/// How the sandbox begins its word on a replay that it stopped at a call, and where the name of the call begins in it.
+const REPLAY_STOP: (&str, usize) = ("replay: host call ", "replay: ".len());
 /// How much slower than the host a replaying machine may be.
 const WALL_FACTOR: u32 = 10;
 
@@ -319,10 +319,11 @@ impl<'a> Ran<'a> {
 /// Compares what it asked of the world, and what it was told, with the transcript that answered it.
 fn compare_calls(recorded: Option<&Transcript>, run: &StepRun) -> Comparison {
     // The sandbox stops a run at the first call that is not the recorded one, and says which.
+    let (stop, name_at) = REPLAY_STOP;
     if let Outcome::Trap(text) = &run.outcome
-        && let Some(difference) = text.strip_prefix(REPLAY_STOP)
+        && text.starts_with(stop)
     {
-        return Comparison::Differs(difference.to_owned());
+        return Comparison::Differs(text[name_at..].to_owned());
     }
     let (found, count) = (
         run.transcript.count(),
