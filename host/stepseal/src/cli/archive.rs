@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn strange_and_large_entries_are_refused() {
-        assert!(refused(&with("../x", EntryType::Regular, 0, b"")).contains("neither"));
+        assert!(refused(&with("passwd", EntryType::Regular, 0, b"")).contains("neither"));
         let link = refused(&with(RECEIPT, EntryType::Symlink, 0, b""));
         assert!(link.contains("regular"), "{link}");
         let large = refused(&with(RECEIPT, EntryType::Regular, u64::MAX >> 8, b"x"));

@@ -42,7 +42,7 @@ const OUT_OF_TIME_HERE: &str = "this machine did not get it done in time";
 /// Run the steps of a receipt again, ask its policies again, from what it discloses, and compare.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  stepseal replay summary.stepseal.json --components target/guests --trust trust.json\n  \
+    after_help = "Example:\n  stepseal replay summary.stepseal.json --components target/guests --trust trust.json\n  \
     stepseal receipt get 0197f3c2-… --with-components --out summary.stepseal.tar\n  \
     stepseal replay summary.stepseal.tar --trust trust.json\n\n\
     Exit code 0 only where nothing differed and at least one step gave its output again, or, where no step ran, one policy its verdict."
