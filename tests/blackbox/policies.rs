@@ -7,7 +7,7 @@ use crate::host::{Host, allow_everything};
 use crate::wat::{parse_str, policy};
 
 /// A body of `evaluate` that lays these words, from address 16 on, as its result.
-fn says(words: &[u32]) -> String {
+pub(crate) fn says(words: &[u32]) -> String {
     let stores = words
         .iter()
         .zip((16..).step_by(4))

@@ -190,11 +190,13 @@ impl Guest {
             Backing::Replay(calls) => match calls.next() {
                 Some(call) if call.request == digest => Source::Replay(call.response),
                 Some(_) => {
-                    return Err(
-                        self.replay_stop(made, "asks for something else than the recorded one")
-                    );
+                    let what = format!("asks for something else than the recorded one: {request}");
+                    return Err(self.replay_stop(made, &what));
                 }
-                None => return Err(self.replay_stop(made, "was not made in the recorded run")),
+                None => {
+                    let what = format!("was not made in the recorded run: {request}");
+                    return Err(self.replay_stop(made, &what));
+                }
             },
         };
         Ok(Ok(Some((digest, source))))

@@ -348,14 +348,16 @@ async fn replay(text: &str, change: impl FnOnce(&mut Transcript)) -> String {
 #[tokio::test]
 async fn a_replay_that_differs_stops_at_the_call() {
     let swapped = replay(&busy(), |transcript| transcript.calls.swap(1, 2)).await;
-    assert_eq!(
-        swapped,
-        "replay: host call 2 differs: it asks for something else than the recorded one"
+    assert!(
+        swapped.starts_with(
+            "replay: host call 2 differs: it asks for something else than the recorded one: {"
+        ) && swapped.contains(r#""key":"k""#),
+        "{swapped}"
     );
     let shorter = replay(&busy(), |transcript| transcript.calls.truncate(4)).await;
-    assert_eq!(
-        shorter,
-        "replay: host call 5 differs: it was not made in the recorded run"
+    assert!(
+        shorter.starts_with("replay: host call 5 differs: it was not made in the recorded run: {"),
+        "{shorter}"
     );
     let longer = replay(&busy(), |transcript| {
         transcript.calls.push(transcript.calls[0].clone());

@@ -21,13 +21,17 @@ pub(super) const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
 
 /// The content of a file; `-` is stdin.
 pub(super) fn read(path: &Path, what: &str, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    let failed = || format!("{what} {} cannot be read", path.display());
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(File::open(path).with_context(failed)?)
-    };
-    read_from(input, path, what, bytes_max)
+    read_from(open(path, what)?, path, what, bytes_max)
+}
+
+/// Opens a file to read; `-` is stdin.
+pub(super) fn open(path: &Path, what: &str) -> anyhow::Result<Box<dyn Read>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file =
+        File::open(path).with_context(|| format!("{what} {} cannot be read", path.display()))?;
+    Ok(Box::new(file))
 }
 
 /// The rest of a file that was opened already.

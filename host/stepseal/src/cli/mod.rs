@@ -4,6 +4,7 @@
 //! 3 the host could not be reached.
 
 mod approval;
+mod archive;
 mod client;
 mod compile_worker;
 mod demo;

@@ -22,6 +22,7 @@ use stepseal_receipts::verify::{
 };
 use stepseal_receipts::witness_policy::{POLICY_BYTES_MAX, WitnessPolicy};
 
+use super::archive::{self, Archive};
 use super::output::{one_line, shown};
 use super::{Answer, Context, files};
 
@@ -32,7 +33,7 @@ use super::{Answer, Context, files};
     Exit code 0 only where every file passes. A log is what `stepseal log export` writes. The trust file must come to you by a way you trust."
 )]
 pub(super) struct Verify {
-    /// Receipts, or exports of whole logs.
+    /// Receipts, alone or with components in an archive, or exports of whole logs.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The public keys you believe: the host's trust file.
@@ -155,7 +156,7 @@ impl Verify {
     }
 }
 
-/// Verifies one file, which says by its first line which of the two it is.
+/// Verifies one file, which says by its first bytes what it is.
 fn check(
     path: &Path,
     trust: &TrustFile,
@@ -187,8 +188,13 @@ fn check(
         return Ok(Found::Log(Box::new(report.with_context(failed)?)));
     }
     let progress = context.output.progress("verifying");
+    let is_archive = archive::is_archive(&line);
     let rest = io::Cursor::new(line).chain(input);
-    let bytes = files::read_from(rest, path, "the receipt", files::RECEIPT_BYTES_MAX)?;
+    let bytes = if is_archive {
+        Archive::read(rest).with_context(failed)?.receipt
+    } else {
+        files::read_from(rest, path, "the receipt", files::RECEIPT_BYTES_MAX)?
+    };
     let report = verify_bytes(&bytes, trust, options);
     progress.finish_and_clear();
     Ok(Found::Receipt(Box::new(report)))

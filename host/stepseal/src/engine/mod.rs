@@ -46,6 +46,7 @@ pub use acts::Actor;
 pub use error::{EngineError, Fault};
 pub use runner::idempotency_key;
 pub use shard::{Carried, Previous};
+pub(crate) use verdict::{POLICY_FAILED, Said};
 
 use crate::clock::Clock;
 use crate::store::{KeyRow, Store};

@@ -9,25 +9,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
-use stepseal_receipts::record::{self, BindingChange, Kind, VerdictKind};
+use stepseal_receipts::record::{self, BindingChange, Kind};
 use stepseal_receipts::time::Timestamp;
-use stepseal_sandbox::{Limits, LoadError, PolicyCall, PolicyRun, Stage, Verdict};
+use stepseal_sandbox::{Limits, LoadError, PolicyCall, PolicyRun, Stage};
 
 use super::components::{Policy, reference};
 use super::grants::{Grant, is_name};
 use super::payload::Payload;
-use super::schema::text;
-use super::verdict::Judgement;
 pub use super::verdict::Mode;
+use super::verdict::{Judgement, Said};
 use super::{Actor, Engine, EngineError, Fault};
 use crate::store::{ComponentKind, NewAct, PolicyRow};
 
 /// Bindings in force at once. All their verdicts go into one record, which has at most 32 KiB.
 const BINDINGS_MAX: usize = 10;
-/// Bytes of a policy's reason that are kept, for the same cause.
-const REASON_BYTES_MAX: usize = 256;
-/// Bytes of a reason code or role that are kept.
-const CODE_BYTES_MAX: usize = 64;
 /// A policy could not be asked for want of room.
 const BUSY: EngineError = EngineError::Busy { retry_after_s: 1 };
 /// Bytes of a binding's settings in canonical JSON.
@@ -307,46 +302,25 @@ impl Engine {
             Stage::BeforeStep => record::Stage::BeforeStep,
             Stage::AfterStep => record::Stage::AfterStep,
         };
-        let mut judgement = Judgement {
+        let fuel = run.fuel_used;
+        let said = Said::of(run.verdict);
+        Ok(Judgement {
             policy: binding.row.component,
             name: binding.name.clone(),
             stage,
             mode: binding.mode,
-            verdict: VerdictKind::Deny,
-            code: None,
-            reason: None,
-            role: None,
-            approvers: 0,
+            verdict: said.verdict,
+            code: said.code,
+            reason: said.reason,
+            role: said.role,
+            approvers: said.approvers,
             settings: binding.settings_digest,
             input: input.stored(),
-            fuel: run.fuel_used,
-        };
-        let reason = match run.verdict {
-            Ok(Verdict::NotApplicable) => {
-                judgement.verdict = VerdictKind::NotApplicable;
-                None
-            }
-            Ok(Verdict::Allow) => {
-                judgement.verdict = VerdictKind::Allow;
-                None
-            }
-            Ok(Verdict::NeedsApproval(approval)) => {
-                judgement.verdict = VerdictKind::NeedsApproval;
-                judgement.role = approval.role.map(|role| text(&role, CODE_BYTES_MAX));
-                judgement.approvers = approval.approvers;
-                Some((approval.reason.code, approval.reason.message))
-            }
-            Ok(Verdict::Deny(reason)) => Some((reason.code, reason.message)),
-            Err(why) => Some(("policy-failed".to_owned(), why)),
-        };
-        if let Some((code, message)) = reason {
-            judgement.code = Some(text(&code, CODE_BYTES_MAX));
-            judgement.reason = Some(text(&message, REASON_BYTES_MAX));
-        }
-        Ok(judgement)
+            fuel,
+        })
     }
 
-    /// Runs one policy. Its seed and clock follow from what it is shown, so that anyone who has that can judge again.
+    /// Runs one policy.
     async fn evaluate(
         &self,
         binding: &Binding,
@@ -363,14 +337,8 @@ impl Engine {
             .await
         {
             Ok(component) => {
-                let call = PolicyCall {
-                    stage,
-                    settings: binding.row.settings.clone(),
-                    seed: *Digest::of(input.text().as_bytes()).as_bytes(),
-                    input: input.text().to_owned(),
-                    limits: Limits::POLICY,
-                    start: now,
-                };
+                let settings = binding.row.settings.clone();
+                let call = question(stage, settings, input.text().to_owned(), now);
                 Ok(self.0.sandbox.evaluate(&component, call).await)
             }
             // The host's trouble is nobody's verdict.
@@ -426,6 +394,23 @@ impl Binding {
             stages: policy.stages,
             row,
         })
+    }
+}
+
+/// What a policy is asked. Its seed and clock follow from what it is shown, so that anyone who has that can judge again.
+pub(crate) fn question(
+    stage: Stage,
+    settings: String,
+    input: String,
+    start: Timestamp,
+) -> PolicyCall {
+    PolicyCall {
+        stage,
+        settings,
+        seed: *Digest::of(input.as_bytes()).as_bytes(),
+        input,
+        limits: Limits::POLICY,
+        start,
     }
 }
 
@@ -525,8 +510,11 @@ mod tests {
         use stepseal_receipts::keys::SigningKey;
         use stepseal_receipts::payload::CommitKind;
         use stepseal_receipts::record::{
-            Approval, Decision, Kind, Outcome, PolicyInput, Record, Status,
+            Approval, Decision, Kind, Outcome, PolicyInput, Record, Status, VerdictKind,
         };
+
+        use crate::engine::schema::text;
+        use crate::engine::verdict::{CODE_BYTES_MAX, REASON_BYTES_MAX};
 
         let digest = Digest::of(b"x");
         let long = |bytes| Some(text(&"\"".repeat(2000), bytes));

@@ -1,6 +1,6 @@
 //! Records and receipts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
@@ -74,22 +74,34 @@ impl Engine {
     }
 
     /// The blobs of a task that its records speak of. There are others: what a person is being asked about has no record yet,
-    /// and what was shown before grants or policies changed never gets one.
+    /// and what was shown before grants or policies changed never gets one. With what a policy was shown go the settings that
+    /// it had, so that it can be asked again.
     async fn disclosures(
         &self,
         task: &str,
         entries: &[Entry],
     ) -> Result<Vec<Vec<u8>>, EngineError> {
         let mut spoken_of: BTreeSet<Digest> = BTreeSet::new();
+        let mut judged: Vec<(Digest, Digest)> = Vec::new();
         for entry in entries {
             let record = Record::parse(&entry.envelope.payload).map_err(|error| {
                 EngineError::Internal(format!("receipt of task {task}: {error}"))
             })?;
             spoken_of.extend(disclosable(&record));
+            let verdicts = record.verdicts.iter();
+            judged.extend(verdicts.map(|verdict| (verdict.input.digest, verdict.settings)));
         }
-        let mut blobs = self.0.store.blobs(task).await?;
-        blobs.retain(|blob| spoken_of.contains(&Digest::of(blob)));
-        Ok(blobs)
+        let blobs = self.0.store.blobs(task).await?.into_iter();
+        let blobs = blobs.map(|blob| (Digest::of(&blob), blob));
+        let mut shown: BTreeMap<Digest, Vec<u8>> = blobs
+            .filter(|(digest, _)| spoken_of.contains(digest))
+            .collect();
+        judged.retain(|(input, _)| shown.contains_key(input));
+        let settings = judged.into_iter().map(|(_, settings)| settings).collect();
+        for settings in self.0.store.settings(&settings).await? {
+            shown.insert(Digest::of(settings.as_bytes()), settings.into_bytes());
+        }
+        Ok(shown.into_values().collect())
     }
 
     /// Whether the host can take tasks: database and disk answer.

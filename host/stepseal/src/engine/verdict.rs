@@ -4,8 +4,17 @@ use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::payload::CommitKind;
 use stepseal_receipts::record;
+use stepseal_sandbox::Verdict;
 
 use super::payload::StoredPayload;
+use super::schema::text;
+
+/// Bytes of a policy's reason that are kept: all verdicts of an attempt go into one record, which has at most 32 KiB.
+pub(super) const REASON_BYTES_MAX: usize = 256;
+/// Bytes of a reason code or role that are kept, for the same cause.
+pub(super) const CODE_BYTES_MAX: usize = 64;
+/// Code of the reason where a policy could not judge.
+pub(crate) const POLICY_FAILED: &str = "policy-failed";
 
 /// Whether a policy's verdict counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +58,49 @@ pub struct Ask {
     pub role: Option<String>,
     /// How many different approvers.
     pub approvers: u32,
+}
+
+/// What a policy said, as much of it as records keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) verdict: record::VerdictKind,
+    pub(crate) code: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) role: Option<String>,
+    /// 0 but where it asks for approval.
+    pub(crate) approvers: u32,
+}
+
+impl Said {
+    /// A policy that could not judge, for whatever cause, denies.
+    pub(crate) fn of(answer: Result<Verdict, String>) -> Self {
+        let (verdict, reason, role, approvers) = match answer {
+            Ok(Verdict::NotApplicable) => (record::VerdictKind::NotApplicable, None, None, 0),
+            Ok(Verdict::Allow) => (record::VerdictKind::Allow, None, None, 0),
+            Ok(Verdict::NeedsApproval(asked)) => (
+                record::VerdictKind::NeedsApproval,
+                Some((asked.reason.code, asked.reason.message)),
+                asked.role,
+                asked.approvers,
+            ),
+            Ok(Verdict::Deny(reason)) => {
+                let reason = (reason.code, reason.message);
+                (record::VerdictKind::Deny, Some(reason), None, 0)
+            }
+            Err(why) => {
+                let reason = (POLICY_FAILED.to_owned(), why);
+                (record::VerdictKind::Deny, Some(reason), None, 0)
+            }
+        };
+        let (code, reason) = reason.unzip();
+        Self {
+            verdict,
+            code: code.map(|code| text(&code, CODE_BYTES_MAX)),
+            reason: reason.map(|reason| text(&reason, REASON_BYTES_MAX)),
+            role: role.map(|role| text(&role, CODE_BYTES_MAX)),
+            approvers,
+        }
+    }
 }
 
 /// What one policy said when it was asked once.

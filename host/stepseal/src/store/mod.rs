@@ -11,7 +11,7 @@
 //!   not at all. The leaf index of a record is given inside that transaction, so log order is commit order.
 //! - `Err(CommitError::Store)` from them leaves open whether the effect happened; the caller loads the task again and looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use stepseal_receipts::digest::Digest;
@@ -74,6 +74,8 @@ pub trait Store: Send + Sync + 'static {
     async fn bind_policy(&self, row: &PolicyRow, act: NewAct) -> Result<(), StoreError>;
     /// Every binding in force, oldest first.
     async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError>;
+    /// The settings among those that bindings have, or had before they ended, with one of these digests; each once.
+    async fn settings(&self, digests: &BTreeSet<Digest>) -> Result<Vec<String>, StoreError>;
     /// Ends a binding; false where there was none, and then `act` is not stored either.
     async fn unbind_policy(&self, id: &str, at: Timestamp, act: NewAct)
     -> Result<bool, StoreError>;

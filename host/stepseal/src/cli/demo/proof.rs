@@ -11,7 +11,7 @@ use stepseal_receipts::verify::{Check, Options, Outcome3, Report, verify_bytes};
 
 use super::super::files;
 use super::super::output::thousands;
-use super::super::replay::{Comparison, Components, Replayed, read_receipt, replay};
+use super::super::replay::{Comparison, Components, read_receipt, replay};
 use super::super::runtime::{self, block_on};
 use super::super::verify::{fault_text, read_trust, with_outcome};
 use super::Kept;
@@ -164,15 +164,18 @@ fn run_again(
     let receipt = read_receipt(path)?;
     let report = verify(path, trust)?;
     let components = Components::read(components)?;
-    let steps = {
+    let again = {
         let _busy = story.busy("running the steps again");
         block_on(async {
             let sandbox = runtime::sandbox(None)?;
             replay(&sandbox, &receipt, &report.records, &components).await
         })?
     };
-    for step in &steps {
-        check_same(step)?;
+    for verdict in &again.verdicts {
+        check_same(&verdict.title(), &verdict.compared())?;
+    }
+    for step in &again.steps {
+        check_same(&step.title(), &step.compared())?;
         let fuel = step.fuel_used.map(thousands).unwrap_or_default();
         story.line(&format!(
             "  replay    {:<9} {:<22} same status, same output digest, same fuel: {fuel}",
@@ -182,18 +185,11 @@ fn run_again(
     Ok(())
 }
 
-fn check_same(step: &Replayed) -> anyhow::Result<()> {
-    let compared = [
-        ("status", &step.status),
-        ("output", &step.output),
-        ("fuel", &step.fuel),
-    ];
+fn check_same(title: &str, compared: &[(&str, &Comparison)]) -> anyhow::Result<()> {
     for (what, comparison) in compared {
         ensure!(
-            *comparison == Comparison::Same,
-            "the {what} of step {} (record {} of the log): {comparison}",
-            step.id,
-            step.index
+            **comparison == Comparison::Same,
+            "the {what} of {title}: {comparison}"
         );
     }
     Ok(())

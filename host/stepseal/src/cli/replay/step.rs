@@ -1,14 +1,13 @@
 //! One attempt of a step, run again from its record.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::payload::{self, BLIND1_PREFIX, Blob, CommitKind, Commitment, SALT_BYTES};
-use stepseal_receipts::receipt::Receipt;
+use stepseal_receipts::payload::{BLIND1_PREFIX, Blob, CommitKind, Commitment, SALT_BYTES};
 use stepseal_receipts::record::{
     ComponentRef, HostCalls, Kind, Limits, Record, Span, Status, StepRef, TaskLink,
 };
@@ -17,66 +16,16 @@ use stepseal_sandbox::{
     StepRun, Transcript,
 };
 
+use super::compare::{self, Comparison, first_difference};
 use super::components::Components;
+use super::disclosed::{Disclosed, unblinded};
+use super::{NO_COMPONENT, OUT_OF_TIME_HERE, WALL_MIN};
 use crate::cli::output::told;
 
-/// Wall time of a replay is no matter of the record: this machine may be slower. Fuel bounds the run all the same.
-const WALL_MIN: Duration = Duration::from_mins(1);
+/// How the sandbox begins its word on a replay that it stopped at a call, and where the name of the call begins in it.
+const REPLAY_STOP: (&str, usize) = ("replay: host call ", "replay: ".len());
 /// How much slower than the host a replaying machine may be.
 const WALL_FACTOR: u32 = 10;
-
-/// What a receipt discloses, by digest.
-pub(super) struct Disclosed<'a>(BTreeMap<Digest, &'a [u8]>);
-
-impl<'a> Disclosed<'a> {
-    pub(super) fn new(receipt: &'a Receipt) -> Self {
-        let blobs = receipt.disclosures.iter();
-        Self(
-            blobs
-                .map(|blob| (Digest::of(blob), blob.as_slice()))
-                .collect(),
-        )
-    }
-
-    fn blob(&self, digest: &Digest) -> Option<&'a [u8]> {
-        self.0.get(digest).copied()
-    }
-
-    fn payload(&self, commitment: &Commitment) -> Option<&'a [u8]> {
-        payload::open(commitment, self.blob(&commitment.digest)?).ok()
-    }
-}
-
-/// What comparing one thing came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Comparison {
-    /// The same.
-    Same,
-    /// Something else; the text names the first difference.
-    Differs(String),
-    /// Not compared, and why.
-    NotChecked(String),
-}
-
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Same => f.write_str("same"),
-            Self::Differs(how) => write!(f, "DIFFERS: {how}"),
-            Self::NotChecked(why) => write!(f, "not checked: {why}"),
-        }
-    }
-}
-
-impl Comparison {
-    fn to_json(&self) -> Value {
-        match self {
-            Self::Same => json!({ "result": "same" }),
-            Self::Differs(how) => json!({ "result": "differs", "detail": how }),
-            Self::NotChecked(why) => json!({ "result": "not-checked", "detail": why }),
-        }
-    }
-}
 
 /// An attempt that was run again, or could not be.
 #[derive(Clone, Debug)]
@@ -97,16 +46,38 @@ pub(in crate::cli) struct Replayed {
     pub(in crate::cli) status: Comparison,
     /// What it gave.
     pub(in crate::cli) output: Comparison,
+    /// What it asked of the world.
+    pub(in crate::cli) hostcalls: Comparison,
     /// What it took.
     pub(in crate::cli) fuel: Comparison,
 }
 
 impl Replayed {
-    /// Whether anything differs.
-    pub(in crate::cli) fn differs(&self) -> bool {
-        [&self.status, &self.output, &self.fuel]
-            .iter()
-            .any(|comparison| matches!(comparison, Comparison::Differs(_)))
+    /// What was compared, by name.
+    pub(in crate::cli) fn compared(&self) -> [(&'static str, &Comparison); 4] {
+        [
+            ("status", &self.status),
+            ("output", &self.output),
+            ("hostcalls", &self.hostcalls),
+            ("fuel", &self.fuel),
+        ]
+    }
+
+    /// Whether it ended as its record says, with the output its record says.
+    pub(super) fn is_proven(&self) -> bool {
+        self.status == Comparison::Same && self.output == Comparison::Same
+    }
+
+    /// Which attempt it is, and of what.
+    pub(in crate::cli) fn title(&self) -> String {
+        let Self {
+            id,
+            attempt,
+            uses,
+            component,
+            ..
+        } = self;
+        format!("{id} attempt {attempt}: {uses} {component}")
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -119,6 +90,7 @@ impl Replayed {
             "fuel_used": self.fuel_used,
             "status": self.status.to_json(),
             "output": self.output.to_json(),
+            "hostcalls": self.hostcalls.to_json(),
             "fuel": self.fuel.to_json(),
         })
     }
@@ -137,6 +109,8 @@ pub(super) struct Ran<'a> {
     time: Span,
     fuel_used: u64,
     status: Status,
+    /// Whether the receipt has a record of its authorization, as every attempt has that could touch the world.
+    is_authorized: bool,
 }
 
 impl<'a> Ran<'a> {
@@ -157,7 +131,21 @@ impl<'a> Ran<'a> {
             time: record.time?,
             fuel_used: record.fuel?.used,
             status: record.outcome.as_ref()?.status,
+            is_authorized: false,
         })
+    }
+
+    /// The same, knowing which attempts, by step and number, were authorized before they ran.
+    pub(super) fn authorized_by(self, authorized: &BTreeSet<(&str, u32)>) -> Self {
+        Self {
+            is_authorized: authorized.contains(&(self.step.id.as_str(), self.step.attempt)),
+            ..self
+        }
+    }
+
+    /// What ran.
+    pub(super) fn component(&self) -> Digest {
+        self.component.digest
     }
 
     /// Runs it again and compares.
@@ -170,13 +158,15 @@ impl<'a> Ran<'a> {
         if let Some(why) = self.not_repeatable() {
             return Ok(self.not_run(why));
         }
-        let call = match self.call(disclosed) {
-            Ok(call) => call,
+        let called = transcript(self.record.hostcalls, self.is_authorized, disclosed)
+            .and_then(|recorded| Ok((self.call(disclosed, recorded.clone())?, recorded)));
+        let (call, recorded) = match called {
+            Ok(called) => called,
             Err(why) => return Ok(self.not_run(&told(&why))),
         };
         let digest = self.component.digest;
         let Some(bytes) = components.find(&digest) else {
-            return Ok(self.not_run("no file of the directory of components has these bytes"));
+            return Ok(self.not_run(NO_COMPONENT));
         };
         let component = sandbox
             .step(digest, bytes)
@@ -184,9 +174,9 @@ impl<'a> Ran<'a> {
             .with_context(|| format!("component {digest}"))?;
         let run = sandbox.run(&component, call).await;
         if matches!(run.outcome, Outcome::Busy(_) | Outcome::Timeout) {
-            return Ok(self.not_run("this machine did not get it done in time"));
+            return Ok(self.not_run(OUT_OF_TIME_HERE));
         }
-        Ok(self.compare(sandbox, disclosed, &run))
+        Ok(self.compare(sandbox, disclosed, recorded.as_ref(), &run))
     }
 
     /// Why running it again could say nothing, whatever came of it.
@@ -213,10 +203,14 @@ impl<'a> Ran<'a> {
     }
 
     /// What the sandbox is asked to do: the record, turned back into the call it speaks of.
-    fn call(&self, disclosed: &Disclosed<'_>) -> anyhow::Result<StepCall> {
+    fn call(
+        &self,
+        disclosed: &Disclosed<'_>,
+        recorded: Option<Transcript>,
+    ) -> anyhow::Result<StepCall> {
         let input = disclosed
             .payload(self.input)
-            .context("its input is not disclosed")?;
+            .context("its input is not disclosed: ask for a receipt with payloads")?;
         let input = std::str::from_utf8(input).context("its input is not text")?;
         let wall = Duration::from_millis(self.limits.wall_ms).saturating_mul(WALL_FACTOR);
         Ok(StepCall {
@@ -237,12 +231,18 @@ impl<'a> Ran<'a> {
             },
             seed: self.seed,
             start: self.time.start,
-            keyvalue: keyvalue(self.record.hostcalls, disclosed)?,
+            keyvalue: recorded.map_or(KeyValueAccess::None, KeyValueAccess::Replay),
             cancel: Cancel::new(),
         })
     }
 
-    fn compare(&self, sandbox: &Sandbox, disclosed: &Disclosed<'_>, run: &StepRun) -> Replayed {
+    fn compare(
+        &self,
+        sandbox: &Sandbox,
+        disclosed: &Disclosed<'_>,
+        recorded: Option<&Transcript>,
+        run: &StepRun,
+    ) -> Replayed {
         let found = run.outcome.status();
         let status = if found == self.status {
             Comparison::Same
@@ -258,7 +258,13 @@ impl<'a> Ran<'a> {
         Replayed {
             status,
             output: self.compare_output(disclosed, &run.outcome),
-            fuel: self.compare_fuel(sandbox, run.fuel_used),
+            hostcalls: compare_calls(recorded, run),
+            fuel: compare::fuel(
+                self.fuel_used,
+                self.record.runtime.as_ref(),
+                run.fuel_used,
+                sandbox.runtime(),
+            ),
             fuel_used: Some(run.fuel_used),
             ..self.not_run("")
         }
@@ -290,24 +296,6 @@ impl<'a> Ran<'a> {
         Comparison::Differs(first_difference(recorded, output))
     }
 
-    fn compare_fuel(&self, sandbox: &Sandbox, used: u64) -> Comparison {
-        let here = sandbox.runtime();
-        match &self.record.runtime {
-            None => Comparison::NotChecked("the record does not name its engine".to_owned()),
-            Some(there) if there.engine != here.engine || there.config != here.config => {
-                Comparison::NotChecked(format!(
-                    "it ran under {}, this is {}",
-                    there.engine, here.engine
-                ))
-            }
-            Some(_) if used == self.fuel_used => Comparison::Same,
-            Some(_) => Comparison::Differs(format!(
-                "the record says {}, this run used {used}",
-                self.fuel_used
-            )),
-        }
-    }
-
     fn not_run(&self, why: &str) -> Replayed {
         let not_checked = || Comparison::NotChecked(why.to_owned());
         Replayed {
@@ -322,18 +310,45 @@ impl<'a> Ran<'a> {
             fuel_used: None,
             status: not_checked(),
             output: not_checked(),
+            hostcalls: not_checked(),
             fuel: not_checked(),
         }
     }
 }
 
-/// The buckets of a replay: what the step was told then.
-fn keyvalue(
+/// Compares what it asked of the world, and what it was told, with the transcript that answered it.
+fn compare_calls(recorded: Option<&Transcript>, run: &StepRun) -> Comparison {
+    // The sandbox stops a run at the first call that is not the recorded one, and says which.
+    let (stop, name_at) = REPLAY_STOP;
+    if let Outcome::Trap(text) = &run.outcome
+        && text.starts_with(stop)
+    {
+        return Comparison::Differs(text[name_at..].to_owned());
+    }
+    let (found, count) = (
+        run.transcript.count(),
+        recorded.map_or(0, Transcript::count),
+    );
+    let is_same = recorded.is_none_or(|recorded| *recorded == run.transcript);
+    match found.cmp(&count) {
+        Ordering::Equal if is_same => Comparison::Same,
+        Ordering::Equal => Comparison::Differs("its calls are not the recorded ones".to_owned()),
+        Ordering::Less | Ordering::Greater => Comparison::Differs(format!(
+            "host call {} differs: the record has {count} calls, this run made {found}",
+            found.min(count) + 1
+        )),
+    }
+}
+
+/// What an attempt was told then; `None` where it could not touch the world.
+fn transcript(
     hostcalls: Option<HostCalls>,
+    is_authorized: bool,
     disclosed: &Disclosed<'_>,
-) -> anyhow::Result<KeyValueAccess> {
+) -> anyhow::Result<Option<Transcript>> {
     let Some(hostcalls) = hostcalls else {
-        return Ok(KeyValueAccess::None);
+        // Only what can touch the world is authorized first. It made no call, and must make none now.
+        return Ok(is_authorized.then(Transcript::default));
     };
     let transcript = match disclosed.blob(&hostcalls.digest) {
         Some(blob) => Transcript::from_bytes(unblinded(blob))?,
@@ -354,14 +369,7 @@ fn keyvalue(
             hostcalls.count
         ));
     }
-    Ok(KeyValueAccess::Replay(transcript))
-}
-
-/// What a blob holds beside prefix and salt, where it has them.
-fn unblinded(blob: &[u8]) -> &[u8] {
-    blob.strip_prefix(BLIND1_PREFIX)
-        .and_then(|rest| rest.get(SALT_BYTES..))
-        .unwrap_or(blob)
+    Ok(Some(transcript))
 }
 
 /// The digest the record would have, had the step given `output`; `None` where the salt is not known.
@@ -376,104 +384,11 @@ fn recommit(commitment: &Commitment, blob: Option<&[u8]>, output: &[u8]) -> Opti
     }
 }
 
-/// Names the first place where two outputs differ.
-fn first_difference(recorded: &[u8], found: &[u8]) -> String {
-    let parsed = (
-        serde_json::from_slice(recorded),
-        serde_json::from_slice(found),
-    );
-    if let (Ok(recorded), Ok(found)) = parsed
-        && let Some((pointer, recorded, found)) = difference(&recorded, &found, String::new())
-    {
-        let place = if pointer.is_empty() {
-            "the whole output"
-        } else {
-            &pointer
-        };
-        return format!("at {place} the record has {recorded}, this run gave {found}");
-    }
-    let at = recorded
-        .iter()
-        .zip(found)
-        .take_while(|(a, b)| a == b)
-        .count();
-    format!("from byte {at} on")
-}
-
-/// The JSON Pointer of the first difference, and what is there in each.
-fn difference(
-    recorded: &Value,
-    found: &Value,
-    pointer: String,
-) -> Option<(String, String, String)> {
-    let none = || "nothing".to_owned();
-    match (recorded, found) {
-        (Value::Object(a), Value::Object(b)) => {
-            let names = a
-                .keys()
-                .chain(b.keys().filter(|name| !a.contains_key(*name)));
-            names.into_iter().find_map(|name| {
-                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-                match (a.get(name), b.get(name)) {
-                    (Some(a), Some(b)) => difference(a, b, pointer),
-                    (a, b) => Some((
-                        pointer,
-                        a.map_or_else(none, brief),
-                        b.map_or_else(none, brief),
-                    )),
-                }
-            })
-        }
-        (Value::Array(a), Value::Array(b)) => (0..a.len().max(b.len())).find_map(|at| {
-            let pointer = format!("{pointer}/{at}");
-            match (a.get(at), b.get(at)) {
-                (Some(a), Some(b)) => difference(a, b, pointer),
-                (a, b) => Some((
-                    pointer,
-                    a.map_or_else(none, brief),
-                    b.map_or_else(none, brief),
-                )),
-            }
-        }),
-        (a, b) if a == b => None,
-        (a, b) => Some((pointer, brief(a), brief(b))),
-    }
-}
-
-/// A value short enough for a sentence.
-fn brief(value: &Value) -> String {
-    const CHARS_MAX: usize = 80;
-    let text = value.to_string();
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SALT: [u8; SALT_BYTES] = [7; SALT_BYTES];
-
-    #[test]
-    fn the_first_difference_is_named_by_its_pointer() {
-        let recorded = br#"{"a":[1,{"b/c":2}],"z":1}"#;
-        let found = br#"{"a":[1,{"b/c":3}],"z":2}"#;
-        assert_eq!(
-            first_difference(recorded, found),
-            "at /a/1/b~1c the record has 2, this run gave 3"
-        );
-        assert_eq!(
-            first_difference(b"[1]", b"[1,2]"),
-            "at /1 the record has nothing, this run gave 2"
-        );
-        assert_eq!(
-            first_difference(b"1", b"2"),
-            "at the whole output the record has 1, this run gave 2"
-        );
-        assert_eq!(first_difference(b"x1", b"x2"), "from byte 1 on");
-    }
 
     #[test]
     fn the_same_output_under_the_disclosed_salt_has_the_recorded_digest() {
@@ -494,26 +409,19 @@ mod tests {
 
     #[test]
     fn an_effectful_step_without_its_transcript_is_not_run() {
-        let receipt_without = Disclosed(BTreeMap::new());
+        let receipt_without = Disclosed::default();
         let calls = |count| HostCalls {
             count,
             digest: Digest::of(b"transcript"),
         };
-        let refused = keyvalue(Some(calls(2)), &receipt_without)
+        let refused = transcript(Some(calls(2)), true, &receipt_without)
             .unwrap_err()
             .to_string();
         assert!(refused.contains("2 calls"), "{refused}");
-        let none = keyvalue(None, &receipt_without).unwrap();
-        assert!(matches!(none, KeyValueAccess::None));
-        let empty = keyvalue(Some(calls(0)), &receipt_without).unwrap();
-        assert!(matches!(empty, KeyValueAccess::Replay(transcript) if transcript.count() == 0));
-    }
-
-    #[test]
-    fn a_transcript_is_read_with_and_without_a_salt() {
-        let transcript = Transcript::default().to_bytes();
-        let blind = Blob::blind(SALT, &transcript);
-        assert_eq!(unblinded(blind.bytes()), transcript);
-        assert_eq!(unblinded(&transcript), transcript);
+        let none = |is_authorized| transcript(None, is_authorized, &receipt_without).unwrap();
+        assert_eq!(none(false), None);
+        assert_eq!(none(true), Some(Transcript::default()));
+        let empty = transcript(Some(calls(0)), true, &receipt_without).unwrap();
+        assert_eq!(empty, Some(Transcript::default()));
     }
 }

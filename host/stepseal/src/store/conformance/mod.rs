@@ -43,6 +43,7 @@ macro_rules! suite {
             operator::components_are_found_by_name_and_listed_in_order,
             operator::a_grant_replaces_the_one_before,
             operator::policies_are_in_force_until_unbound,
+            operator::settings_are_kept_when_their_binding_ended,
             log::an_act_is_in_the_log_exactly_where_it_was_done,
             tasks::a_task_is_stored_with_everything_that_came_with_it,
             tasks::an_idempotency_key_leads_to_the_first_task,

@@ -231,3 +231,33 @@ pub(crate) async fn policies_are_in_force_until_unbound(fixture: &impl Fixture) 
     );
     assert_eq!(store.policies().await.unwrap(), [newer]);
 }
+
+pub(crate) async fn settings_are_kept_when_their_binding_ended(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    for (id, settings) in [("a", "{}"), ("b", r#"{"deny_above":100}"#), ("c", "{}")] {
+        let row = PolicyRow {
+            id: id.into(),
+            component: digest("limit"),
+            settings: settings.into(),
+            scope: "{}".into(),
+            mode: "enforce".into(),
+            bound: at(1),
+        };
+        store.bind_policy(&row, act(id)).await.unwrap();
+    }
+    assert!(store.unbind_policy("b", at(2), act("end")).await.unwrap());
+    let mut found = store
+        .settings(
+            &[
+                digest("{}"),
+                digest(r#"{"deny_above":100}"#),
+                digest("never"),
+            ]
+            .into(),
+        )
+        .await
+        .unwrap();
+    found.sort_unstable();
+    assert_eq!(found, [r#"{"deny_above":100}"#, "{}"]);
+    assert!(store.settings(&[].into()).await.unwrap().is_empty());
+}

@@ -1,6 +1,10 @@
 //! What the operator decided: grants and policy bindings.
 
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt as _;
 use sqlx::SqlitePool;
+use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
 
 use super::writer::Writer;
@@ -118,6 +122,24 @@ pub(super) async fn policies(readers: &SqlitePool) -> Result<Vec<PolicyRow>, Sto
         })
     })
     .collect()
+}
+
+/// Goes through them one by one, since there are as many as policies were ever bound.
+pub(super) async fn settings(
+    readers: &SqlitePool,
+    digests: &BTreeSet<Digest>,
+) -> Result<Vec<String>, StoreError> {
+    let mut wanted = digests.clone();
+    let mut found = Vec::new();
+    let mut rows = sqlx::query_scalar::<_, String>("SELECT settings FROM policies").fetch(readers);
+    while !wanted.is_empty()
+        && let Some(settings) = rows.try_next().await?
+    {
+        if wanted.remove(&Digest::of(settings.as_bytes())) {
+            found.push(settings);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) async fn unbind_policy(

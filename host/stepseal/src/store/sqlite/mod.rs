@@ -24,7 +24,7 @@ pub mod version;
 mod world;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::store::{KeyPage, Versioned};
@@ -144,6 +144,10 @@ impl Store for SqliteStore {
 
     async fn policies(&self) -> Result<Vec<PolicyRow>, StoreError> {
         grants::policies(&self.readers).await
+    }
+
+    async fn settings(&self, digests: &BTreeSet<Digest>) -> Result<Vec<String>, StoreError> {
+        grants::settings(&self.readers, digests).await
     }
 
     async fn unbind_policy(
