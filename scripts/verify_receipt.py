@@ -225,8 +225,9 @@ def check_envelopes(envelopes, entries, approvers):
     shown, named = {sha256(pae(envelope)): envelope for envelope in envelopes}, {approval["envelope"] for approval, _ in given}
     need(len(shown) == len(envelopes) and shown.keys() == named - {None}, "an approver's envelope is missing or too much")
     for approval, index in given:
-        keys = [key["key"] for key in approvers if key["name"] == approval["approver"] and ranged(key)[1] <= index <= ranged(key)[2]]
-        envelope = shown.get(approval["envelope"]) or need(not keys, "an approver who has a key did not sign", None)
+        begun = [ranged(key) for key in approvers if key["name"] == approval["approver"] and ranged(key)[1] <= index]
+        envelope = shown.get(approval["envelope"]) or need(not begun, "an approver who has a key did not sign", None)
+        keys = [key for key, _, last in begun if index <= last]
         said = envelope and believe(envelope, keys) and read(SAID, parse(envelope["payload"], RECORD_BYTES_MAX, 16, True), True)
         need(not said or said == {member: approval[member] for member in said}, "an approver's envelope says something else")
 def claims(record):  # every blob that a record speaks of

@@ -6,6 +6,7 @@
 //! something happened, or looks again until a deadline.
 
 mod approvals;
+mod approvers;
 mod cli;
 mod compiling;
 mod components;

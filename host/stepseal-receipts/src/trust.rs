@@ -3,12 +3,16 @@
 //! Unlike a receipt it is believed as it stands, so a member it does not know, a key twice or a key in two roles is
 //! an error and never ignored.
 
+mod signature;
+
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError};
 use crate::keys::{PublicKey, SPKI_EXPECTED};
 use crate::note::VerifierKey;
 use crate::record::members::{At, MemberError, Members};
+
+pub use signature::{SIGNATURE_BYTES_MAX, UnvouchedError, check_vouched, vouch};
 
 /// `mediaType` of a trust file.
 pub const MEDIA_TYPE: &str = "application/vnd.stepseal.trust.v1+json";

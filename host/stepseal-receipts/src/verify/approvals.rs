@@ -134,10 +134,10 @@ pub(super) fn check_envelopes(
             if let Some(envelope) = approval.envelope {
                 let place = (index, number, approval);
                 named.entry(envelope).or_default().push(place);
-            } else if keys_of(approval, trust, index).next().is_some() {
+            } else if signs(approval, trust, index) {
                 let member = format!("approvals[{number}].envelope");
                 let message = format!(
-                    "the trust file gives {:?} a key that counts here, and this approval is not signed with it",
+                    "the trust file gives {:?} a key, and this approval is not signed",
                     approval.approver
                 );
                 faults.add(Check::Signatures, Some(index), &member, &message);
@@ -179,6 +179,12 @@ fn keys_of<'a>(
 ) -> impl Iterator<Item = &'a PublicKey> {
     let of_name = move |key: &&ApproverKey| key.name == approval.approver && key.covers(index);
     trust.approvers.iter().filter(of_name).map(|key| &key.key)
+}
+
+/// Whether an approver has a key, or had one: taking it away does not give others the name.
+fn signs(approval: &Approval, trust: &TrustFile, index: u64) -> bool {
+    let began = |key: &ApproverKey| key.name == approval.approver && key.from_index <= index;
+    trust.approvers.iter().any(began)
 }
 
 /// Why an approver's own envelope does not carry an approval that a record or a client of the host claims (format §2, "An approver's

@@ -23,7 +23,7 @@ use stepseal_receipts::verify::{
 use stepseal_receipts::witness_policy::{POLICY_BYTES_MAX, WitnessPolicy};
 
 use super::output::{one_line, shown};
-use super::{Answer, Context, files};
+use super::{Answer, Context, files, keys};
 
 /// Verify receipts and whole logs offline, under a trust file.
 #[derive(Args, Debug)]
@@ -38,6 +38,10 @@ pub(super) struct Verify {
     /// The public keys you believe: the host's trust file.
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
+    /// Believe it only where a root key that you believe signed it, in FILE.sig beside it: the key as `keys root init` printed it, or an
+    /// older trust file that lists root keys.
+    #[arg(long, value_name = "SPKI|FILE")]
+    trust_root: Option<String>,
     /// Accept the receipt of a task that goes on: its later records are unproven.
     #[arg(long)]
     allow_open: bool,
@@ -115,7 +119,10 @@ for that compare checkpoints (--last-seen) and ask for witnesses (--policy). To 
 
 impl Verify {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
-        let trust = read_trust(&self.trust)?;
+        let trust = match &self.trust_root {
+            Some(root) => keys::root::read_vouched(&self.trust, root)?,
+            None => read_trust(&self.trust)?,
+        };
         let options = Options {
             allow_open: self.allow_open,
             last_seen: self.last_seen.as_deref().map(read_checkpoint).transpose()?,

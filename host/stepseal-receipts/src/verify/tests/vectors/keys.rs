@@ -523,6 +523,9 @@ fn approvers() -> Vec<Vector> {
         records[1].approvals[0].approver = APPROVER.to_owned();
         receipt_of(&records)
     };
+    let unsigned_later = unsigned.clone();
+    let mut ended = trust();
+    ended.approvers[0].to_index = Some(index_of(1) - 1);
     let ranged = |name: &str, about: &str, from_index: u64, to_index: Option<u64>| {
         let mut trust = trust();
         trust.approvers[0].from_index = from_index;
@@ -659,6 +662,13 @@ fn approvers() -> Vec<Vector> {
             Some(1),
             "approvals[0].envelope",
         ),
+        Vector::refused(
+            "approver/unsigned-since",
+            "The key of an approver does not count any more, and the host says that they decided.",
+            &unsigned_later,
+            ("signatures", Some(1), "approvals[0].envelope"),
+        )
+        .with_trust(ended.to_json()),
         early,
         late,
         refused(
