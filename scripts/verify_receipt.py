@@ -68,7 +68,7 @@ BLOB = {"digest": digest, "size": integer, "commit": match("blind1|plain")}
 VERDICT = {"policy": digest, "name": text, "stage": match("plan|before-step|after-step"), "mode": match("enforce|monitor"), "input": BLOB,
            "verdict": match("not-applicable|allow|needs-approval|deny"), "code?": text, "reason?": text, "approvers?": small, "role?": text,
            "settings": digest, "fuel": integer}
-APPROVAL = {"approver": text, "decision": match("approve|reject"), "role?": text, "subject": digest, "envelope?": digest}
+APPROVAL = {"approver": text, "envelope?": digest, **(SAID := {"decision": match("approve|reject"), "role?": text, "subject": digest})}
 RECORD = {
     "kind": match(r"task\.(open|close)|step\.(authorized|completed|failed|denied)|erasure|component\.added|shard\.open|(grant|policy)\."
         r"changed|key\.(rotate|revoke)"), "log": text, "nonce": hexadecimal(32), "task?": {"id": text, "seq": integer, "prev?": digest},
@@ -88,13 +88,15 @@ RECEIPT = {"mediaType": match(r"application/vnd\.stepseal\.receipt\.v1\+json"), 
            "disclosures?": [{"blob": b64}, 0, 400_000], "consistency?": [{"size": integer, "proof?": PROOF}, 0, 64]}
 TRUST = {"mediaType": match(r"application/vnd\.stepseal\.trust\.v1\+json"), "origin": match("(?=.{1,255}$)[!-*,-.0-~]+(/[!-*,-.0-~]+)*"),
          "log": [lambda value: vkey(value, 1), 1, 256], "records": [{"key": spki, "fromIndex": integer, "toIndex?": integer}, 1, 256],
-         "approvers?": [{"name": match("(?s).+"), "key": spki}, 0, 256], "root?": [spki, 0, 256]}
+         "approvers?": [{"name": match("(?s).+"), "key": spki, "fromIndex?": integer, "toIndex?": integer}, 0, 256],
+         "root?": [spki, 0, 256]}
+def ranged(key): return key["key"], key["fromIndex"] or 0, END if key["toIndex"] is None else key["toIndex"]
 def read_trust(data):
     trust = read(TRUST, parse(data, TRUST_BYTES_MAX, 8))
     need({name for name, _, _ in trust["log"]} == {trust["origin"]}, "a log key has another name than the origin")
-    trust["records"] = [(key["key"], key["fromIndex"], END if key["toIndex"] is None else key["toIndex"]) for key in trust["records"]]
-    others = [key for _, _, key in trust["log"]] + [approver["key"] for approver in trust["approvers"]] + trust["root"]
-    trust["keys"] = trust["records"] + [(key, 0, END) for key in others]
+    trust["records"], people = [ranged(key) for key in trust["records"]], [ranged(key) for key in trust["approvers"]]
+    others = [(key, 0, END) for key in [own for _, _, own in trust["log"]] + trust["root"]]
+    trust["keys"] = trust["records"] + [(key, 0, END if first <= last else -1) for key, first, last in people] + others
     for place, (key, first, last) in enumerate(trust["keys"]):
         apart = all(key != other or last < begin or end < first for other, begin, end in trust["keys"][:place])
         need(first <= last and apart, "a key stands twice, or its range ends before it begins")
@@ -219,13 +221,15 @@ def check_end(entries, story, blobs, allow_open):  # whether the receipt tells t
     fits = {"ok": states <= {"completed"}, "failed": "failed" in states, "denied": "denied" in states or denied(story.opened)}
     need(fits.get(story.task, True) and "authorized" not in states, "the steps did not end so, or one was authorized and has no result")
 def check_envelopes(envelopes, entries, approvers):
-    named = [(approval["envelope"], approval) for entry in entries for approval in entry.record["approvals"] if approval["envelope"]]
-    shown = {sha256(pae(envelope)): envelope for envelope in envelopes}
-    need(len(shown) == len(envelopes) and shown.keys() == {name for name, _ in named}, "an approver's envelope is missing or too much")
-    for name, approval in named:
-        believe(shown[name], [approver["key"] for approver in approvers if approver["name"] == approval["approver"]])
-        said = read({"subject": digest, "decision": text}, parse(shown[name]["payload"], RECORD_BYTES_MAX, 16, True), True)
-        need(said == {member: approval[member] for member in said}, "an approver's envelope does not say what the record says")
+    given = [(approval, entry.index) for entry in entries for approval in entry.record["approvals"]]
+    shown, named = {sha256(pae(envelope)): envelope for envelope in envelopes}, {approval["envelope"] for approval, _ in given}
+    need(len(shown) == len(envelopes) and shown.keys() == named - {None}, "an approver's envelope is missing or too much")
+    for approval, index in given:
+        begun = [ranged(key) for key in approvers if key["name"] == approval["approver"] and ranged(key)[1] <= index]
+        envelope = shown.get(approval["envelope"]) or need(not begun, "an approver who has a key did not sign", None)
+        keys = [key for key, _, last in begun if index <= last]
+        said = envelope and believe(envelope, keys) and read(SAID, parse(envelope["payload"], RECORD_BYTES_MAX, 16, True), True)
+        need(not said or said == {member: approval[member] for member in said}, "an approver's envelope says something else")
 def claims(record):  # every blob that a record speaks of
     sized = [record["input"], record["output"], *(verdict["input"] for verdict in record["verdicts"]), record["hostcalls"]]
     plain = [record["plan"], record["policies"], record["grants"], *(verdict["settings"] for verdict in record["verdicts"])]
@@ -233,9 +237,8 @@ def claims(record):  # every blob that a record speaks of
 def check_disclosures(disclosures, blobs, entries):
     spoken = [claim for entry in entries for claim in claims(entry.record)]
     need(len(blobs) == len(disclosures) and blobs.keys() <= {claim["digest"] for claim in spoken}, "a blob is unspoken of, or stands twice")
-    for claim in (claim for claim in spoken if "size" in claim and claim["digest"] in blobs):
-        payload = payload_of(blobs[claim["digest"]]) if claim["commit"] == "blind1" else blobs[claim["digest"]]
-        need(len(payload) == claim["size"], "a blob has another size than a record says")
+    for blob, claim in [(blobs[claim["digest"]], claim) for claim in spoken if "size" in claim and claim["digest"] in blobs]:
+        need(len(payload_of(blob) if claim["commit"] == "blind1" else blob) == claim["size"], "a blob has another size than a record says")
     return bool(blobs)
 def check_chain(entries, origin):
     for before, entry in zip([None, *entries], entries):
@@ -250,8 +253,7 @@ def check_chain(entries, origin):
     return story
 def read_receipt(data):
     receipt = read(RECEIPT, parse(data, RECEIPT_BYTES_MAX, 16))
-    sizes = [item["size"] for item in receipt["consistency"]]
-    return need(sizes == sorted(set(sizes)), "the sizes of the consistency proofs do not rise", receipt)
+    return need((sizes := [item["size"] for item in receipt["consistency"]]) == sorted(set(sizes)), "sizes do not rise", receipt)
 def verify(data, trust, allow_open=False, last_seen=None, witnessed=None):  # verdicts, faults, and what was asked and is not answered
     faults, answers = [], {}
     def check(name, act, *arguments):  # what `act` returns: False where there is no answer; None where there is a fault
@@ -284,8 +286,7 @@ def main():
     parser.add_argument("--trust", required=True, help="the trust file, which came to you by a way you trust")
     parser.add_argument("--last-seen", metavar="NOTE", help="the last checkpoint of this log that you saw")
     parser.add_argument("--allow-open", action="store_true", help="accept a task that is not closed")
-    options, refused = parser.parse_args(), False
-    trust = read_trust(load(options.trust, TRUST_BYTES_MAX))
+    trust, refused = read_trust(load((options := parser.parse_args()).trust, TRUST_BYTES_MAX)), False
     seen = load(options.last_seen, NOTE_BYTES_MAX).decode() if options.last_seen else None
     for path in options.receipts:
         verdicts, faults, unanswered = verify(load(path, RECEIPT_BYTES_MAX), trust, options.allow_open, seen)

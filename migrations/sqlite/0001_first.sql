@@ -23,6 +23,14 @@ CREATE TABLE log_keys (
   UNIQUE (role, from_index)
 ) STRICT;
 
+-- The public keys of people who sign their own decisions. A record may speak of what they signed at these indexes.
+CREATE TABLE approver_keys (
+  public_key     BLOB NOT NULL PRIMARY KEY CHECK (length(public_key) = 32),
+  name           TEXT NOT NULL,
+  from_index     INTEGER NOT NULL UNIQUE,
+  to_index       INTEGER
+) STRICT;
+
 -- A few hundred rows at most: listed whole.
 CREATE TABLE components (
   digest         BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
@@ -165,6 +173,15 @@ CREATE INDEX approvals_by_task ON approvals (task, id);
 CREATE INDEX approvals_by_task_and_state ON approvals (task, state, id);
 -- The last approved one like it.
 CREATE INDEX approvals_alike ON approvals (likeness, id) WHERE state = 'approved';
+
+-- What people signed about the approvals of a task. It stays when payloads are erased: records speak of it by digest, and a
+-- receipt without it proves nothing of them.
+CREATE TABLE signed_approvals (
+  task           TEXT NOT NULL REFERENCES tasks (id),
+  digest         BLOB NOT NULL CHECK (length(digest) = 32),
+  envelope       TEXT NOT NULL,
+  PRIMARY KEY (task, digest)
+) STRICT, WITHOUT ROWID;
 
 -- Key-value buckets of plugins. A version is `log_head.write_version` after the transition that wrote; a bucket's
 -- version is that of the last write to any of its keys, deletions included, so that a list that was read can be checked.

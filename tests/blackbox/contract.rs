@@ -1,6 +1,7 @@
 //! The API and its description are one.
 
 use serde_json::{Value, json};
+use stepseal_receipts::keys::SigningKey;
 
 use crate::host::tasks::{id, one_step};
 use crate::host::{Host, OPENAPI, openapi};
@@ -37,6 +38,13 @@ fn every_operation_answers_as_it_is_documented() {
     host.get("/v1/plugins/hostile/grants");
     let policy = host.bind("spending-limit", &json!({"limits": {}}), &json!({}));
     host.call("DELETE", format!("/v1/policies/{policy}"))
+        .send()
+        .expect(204);
+    let key = SigningKey::from_seed([7; 32]).public();
+    let approver = json!({"name": "dana", "key": key.spki_base64()});
+    host.post("/v1/approvers", &approver).expect(201);
+    host.get("/v1/approvers");
+    host.call("DELETE", format!("/v1/approvers/{}", key.id()))
         .send()
         .expect(204);
     let submission = one_step("hostile/kv-read", &json!({"key": "k"}));

@@ -140,6 +140,66 @@ fn keys_can_be_made_before_the_first_start_and_are_the_hosts() {
     assert_eq!(ids.collect::<Vec<_>>(), expected);
 }
 
+#[test]
+fn a_trust_file_that_a_root_key_signed_is_believed_wherever_it_comes_from() {
+    let host = Host::with_guests();
+    let task = echo(&host);
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("a.stepseal.json"), host.receipt(&task)).unwrap();
+    let root = |name: &str| {
+        let made = stepseal(&["keys", "root", "init", "--out", &at(name)]);
+        made.expect(0).stdout.trim().to_owned()
+    };
+    let (spki, other) = (root("root.pem"), root("other.pem"));
+    let sign = |from: &[&str], key: &str, out: &str| {
+        let signed = ["keys", "trust", "--sign", &at(key), "--out", &at(out)];
+        on(&host.data(), &[&signed[..], from].concat()).expect(0);
+    };
+    sign(&[], "root.pem", "old.json");
+    let old = TrustFile::parse(&fs::read(at("old.json")).unwrap()).unwrap();
+    assert_eq!(old.root[0].spki_base64(), spki);
+    sign(
+        &["--from", &at("old.json"), "--root", &other],
+        "root.pem",
+        "new.json",
+    );
+    sign(&["--from", &at("old.json")], "other.pem", "others.json");
+    let verified = |trust: &str, root: &str| {
+        let (receipt, trust) = (at("a.stepseal.json"), at(trust));
+        stepseal(&["verify", &receipt, "--trust", &trust, "--trust-root", root])
+    };
+    for root in [&spki, &at("old.json"), &at("new.json")] {
+        verified("new.json", root).expect(0);
+    }
+    for root in [&spki, &at("old.json")] {
+        verified("others.json", root)
+            .expect(1)
+            .says(&["is not believed", "root key"]);
+    }
+    // Who was named as the next one vouches too.
+    verified("others.json", &at("new.json")).expect(0);
+
+    let mut changed = fs::read(at("new.json")).unwrap();
+    changed.push(b'\n');
+    fs::write(at("new.json"), changed).unwrap();
+    verified("new.json", &spki)
+        .expect(1)
+        .says(&["is not believed"]);
+    fs::remove_file(at("new.json.sig")).unwrap();
+    verified("new.json", &spki)
+        .expect(1)
+        .says(&["new.json.sig"]);
+    fs::write(
+        at("bare.json"),
+        serde_json::to_vec(&host.get("/v1/trust")).unwrap(),
+    )
+    .unwrap();
+    verified("others.json", &at("bare.json"))
+        .expect(2)
+        .says(&["lists no root key"]);
+}
+
 /// A data directory whose database was put back to what it was before the log signed its last head.
 fn restored() -> DataDir {
     let host = Host::with_guests();

@@ -7,6 +7,7 @@
 
 mod acts;
 mod approvals;
+mod approvers;
 mod cli;
 mod compiling;
 mod components;

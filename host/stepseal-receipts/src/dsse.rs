@@ -128,22 +128,9 @@ impl Envelope {
         json::write_base64(&self.payload, &mut out);
         out.extend_from_slice(b",\"payloadType\":");
         json::write_string(&self.payload_type, &mut out);
-        out.extend_from_slice(b",\"signatures\":[");
-        for (index, signature) in self.signatures.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            out.push(b'{');
-            if let Some(keyid) = &signature.keyid {
-                out.extend_from_slice(b"\"keyid\":");
-                json::write_string(keyid, &mut out);
-                out.push(b',');
-            }
-            out.extend_from_slice(b"\"sig\":");
-            json::write_base64(&signature.sig, &mut out);
-            out.push(b'}');
-        }
-        out.extend_from_slice(b"]}");
+        out.extend_from_slice(b",\"signatures\":");
+        write_signatures(&self.signatures, &mut out);
+        out.push(b'}');
         out
     }
 }
@@ -153,6 +140,26 @@ struct WireSignature<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     keyid: Option<&'a str>,
     sig: String,
+}
+
+/// Writes a list of signatures, as in `envelope.md`.
+pub(crate) fn write_signatures(signatures: &[Signature], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, signature) in signatures.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.push(b'{');
+        if let Some(keyid) = &signature.keyid {
+            out.extend_from_slice(b"\"keyid\":");
+            json::write_string(keyid, out);
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"sig\":");
+        json::write_base64(&signature.sig, out);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 impl Serialize for Envelope {
@@ -183,7 +190,7 @@ impl<'de> Deserialize<'de> for Envelope {
     }
 }
 
-fn read_signature(members: &mut Members<'_>) -> Result<Signature, MemberError> {
+pub(crate) fn read_signature(members: &mut Members<'_>) -> Result<Signature, MemberError> {
     let keyid = members.parsed("keyid", KEYID, |text| {
         (text.len() <= KEYID_BYTES_MAX).then(|| text.to_owned())
     })?;

@@ -25,7 +25,7 @@ use crate::payload::{CommitKind, Commitment};
 use crate::time::Timestamp;
 
 pub use act::{Actor, Binding, ErasedEntry, Erasure, KeyChange, LABEL_BYTES_MAX, Shard, ShardHead};
-pub use approval::approval_subject;
+pub use approval::{approval_subject, sign_approval};
 pub use members::MemberError;
 pub use names::{
     BindingChange, Decision, ErasureScope, KeyRole, Kind, Mode, Stage, Status, UnknownName,

@@ -3,12 +3,16 @@
 //! Unlike a receipt it is believed as it stands, so a member it does not know, a key twice or a key in two roles is
 //! an error and never ignored.
 
+mod signature;
+
 use serde_json::{Map, Value};
 
 use crate::json::{self, JsonError};
 use crate::keys::{PublicKey, SPKI_EXPECTED};
 use crate::note::VerifierKey;
 use crate::record::members::{At, MemberError, Members};
+
+pub use signature::{SIGNATURE_BYTES_MAX, UnvouchedError, check_vouched, vouch};
 
 /// `mediaType` of a trust file.
 pub const MEDIA_TYPE: &str = "application/vnd.stepseal.trust.v1+json";
@@ -52,6 +56,10 @@ pub struct ApproverKey {
     pub name: String,
     /// The key.
     pub key: PublicKey,
+    /// First index of the log at which a record may speak of what it signed.
+    pub from_index: u64,
+    /// Last index at which one may, itself included; open-ended where absent.
+    pub to_index: Option<u64>,
 }
 
 /// Why bytes are no trust file.
@@ -98,12 +106,23 @@ pub enum TrustError {
 impl RecordKey {
     /// Whether its signature counts at an index of the log.
     pub fn covers(&self, index: u64) -> bool {
-        self.from_index <= index && self.to_index.is_none_or(|to| index <= to)
+        covers(self.from_index, self.to_index, index)
     }
 
     fn overlaps(&self, other: &Self) -> bool {
         self.covers(other.from_index) || other.covers(self.from_index)
     }
+}
+
+impl ApproverKey {
+    /// Whether what it signed counts for a record at an index of the log.
+    pub fn covers(&self, index: u64) -> bool {
+        covers(self.from_index, self.to_index, index)
+    }
+}
+
+fn covers(from: u64, to: Option<u64>, index: u64) -> bool {
+    from <= index && to.is_none_or(|to| index <= to)
 }
 
 impl TrustFile {
@@ -139,19 +158,15 @@ impl TrustFile {
         let records = self.records.iter().map(|key| {
             let mut members = Map::new();
             members.insert("key".to_owned(), Value::from(key.key.spki_base64()));
-            members.insert(
-                "fromIndex".to_owned(),
-                Value::from(key.from_index.to_string()),
-            );
-            if let Some(to) = key.to_index {
-                members.insert("toIndex".to_owned(), Value::from(to.to_string()));
-            }
+            range(&mut members, Some(key.from_index), key.to_index);
             Value::Object(members)
         });
         let approvers = self.approvers.iter().map(|approver| {
             let mut members = Map::new();
             members.insert("name".to_owned(), Value::from(approver.name.as_str()));
             members.insert("key".to_owned(), Value::from(approver.key.spki_base64()));
+            let from = Some(approver.from_index).filter(|from| *from > 0);
+            range(&mut members, from, approver.to_index);
             Value::Object(members)
         });
         let mut members = Map::new();
@@ -253,9 +268,7 @@ fn record_key(members: &mut Members<'_>) -> Result<RecordKey, MemberError> {
         to_index: members.integer("toIndex")?,
     };
     members.finish_known()?;
-    if key.to_index.is_some_and(|to| to < key.from_index) {
-        return Err(members.wrong("toIndex", "no smaller than fromIndex"));
-    }
+    in_order(members, key.from_index, key.to_index)?;
     Ok(key)
 }
 
@@ -264,9 +277,27 @@ fn approver_key(members: &mut Members<'_>) -> Result<ApproverKey, MemberError> {
     let key = ApproverKey {
         name: members.need_parsed("name", "a name", name)?,
         key: members.need_parsed("key", SPKI_EXPECTED, spki)?,
+        from_index: members.integer("fromIndex")?.unwrap_or(0),
+        to_index: members.integer("toIndex")?,
     };
     members.finish_known()?;
+    in_order(members, key.from_index, key.to_index)?;
     Ok(key)
+}
+
+fn in_order(members: &Members<'_>, from: u64, to: Option<u64>) -> Result<(), MemberError> {
+    match to {
+        Some(to) if to < from => Err(members.wrong("toIndex", "no smaller than fromIndex")),
+        _ => Ok(()),
+    }
+}
+
+fn range(members: &mut Map<String, Value>, from: Option<u64>, to: Option<u64>) {
+    for (member, index) in [("fromIndex", from), ("toIndex", to)] {
+        if let Some(index) = index {
+            members.insert(member.to_owned(), Value::from(index.to_string()));
+        }
+    }
 }
 
 #[cfg(test)]

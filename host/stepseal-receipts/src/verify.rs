@@ -33,6 +33,7 @@ use crate::trust::TrustFile;
 use crate::witness_policy::WitnessPolicy;
 
 pub use act::check_act;
+pub use approvals::check_approval;
 pub use disclosure::disclosable;
 use faults::Faults;
 pub use faults::{FAULTS_MAX, MESSAGE_BYTES_MAX};

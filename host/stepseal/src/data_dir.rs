@@ -157,12 +157,12 @@ impl DataDir {
 
     /// The key that signs records.
     pub fn record_key(&self) -> PathBuf {
-        self.keys().join("record.pem")
+        self.key(KeyRole::Record)
     }
 
     /// The key that signs checkpoints.
     pub fn log_key(&self) -> PathBuf {
-        self.keys().join("log.pem")
+        self.key(KeyRole::Log)
     }
 
     /// The key that signed checkpoints before the last rotation, until it is revoked.
@@ -176,10 +176,7 @@ impl DataDir {
     }
 
     fn key(&self, role: KeyRole) -> PathBuf {
-        match role {
-            KeyRole::Record => self.record_key(),
-            KeyRole::Log => self.log_key(),
-        }
+        self.keys().join(format!("{role}.pem"))
     }
 
     /// A key that is being rotated to.

@@ -36,11 +36,13 @@ pub struct Binding {
 pub struct KeyChange {
     /// What the key signs.
     pub role: KeyRole,
+    /// Whose key it is: an approver's only.
+    pub name: Option<String>,
     /// The key.
     pub key: PublicKey,
-    /// `key.rotate` only: first index at which it counts.
+    /// `key.rotate` only: first index at which it counts. An approver's counts from the record itself on.
     pub from_index: Option<u64>,
-    /// `key.revoke` only: last index at which it counts.
+    /// `key.revoke` only: last index at which it counts. An approver's counts up to the record itself.
     pub to_index: Option<u64>,
 }
 

@@ -1,7 +1,10 @@
 //! What an approval is bound to.
 
-use super::encode::Object;
+use super::Approval;
+use super::encode::{Node, Object};
 use crate::digest::Digest;
+use crate::dsse::{Envelope, IN_TOTO};
+use crate::keys::SigningKey;
 
 /// The canonical JSON of exactly what an approval is bound to, and its SHA-256 (format §2, `approvals`).
 ///
@@ -27,4 +30,13 @@ pub fn approval_subject(
         .into_canonical();
     let digest = Digest::of(&preimage);
     (preimage, digest)
+}
+
+/// The envelope in which an approver says the same as an approval (format §2, "An approver's own envelope").
+pub fn sign_approval(approval: &Approval, key: &SigningKey) -> Envelope {
+    let said = Object::new()
+        .with("decision", approval.decision.as_str())
+        .with_some("role", approval.role.as_deref(), Node::from)
+        .with("subject", approval.subject);
+    Envelope::sign(IN_TOTO, said.into_canonical(), key)
 }

@@ -242,6 +242,7 @@ fn act(members: &mut Members<'_>, record: &mut Record) -> Result<(), MemberError
             key: key.need_parsed("spki", SPKI_EXPECTED, |text| {
                 PublicKey::from_spki_base64(text).ok()
             })?,
+            name: key.parsed("name", LABEL, label)?,
             from_index: key.integer("fromIndex")?,
             to_index: key.integer("toIndex")?,
         })

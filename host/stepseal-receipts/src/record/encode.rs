@@ -125,7 +125,7 @@ impl<'a> Object<'a> {
         self.with(name, Node::Integer(value))
     }
 
-    fn with_some<T, N: Into<Node<'a>>>(
+    pub(super) fn with_some<T, N: Into<Node<'a>>>(
         self,
         name: &'a str,
         value: Option<T>,
@@ -364,6 +364,7 @@ fn binding(binding: &Binding) -> Node<'_> {
 fn key(key: &KeyChange) -> Node<'_> {
     Object::new()
         .with_some("fromIndex", key.from_index, Node::Integer)
+        .with_some("name", key.name.as_deref(), Node::from)
         .with("role", key.role.as_str())
         .with("spki", key.key.spki_base64())
         .with_some("toIndex", key.to_index, Node::Integer)

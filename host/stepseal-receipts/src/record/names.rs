@@ -210,11 +210,13 @@ names! {
 
 names! {
     /// What a key of the host signs.
-    KeyRole, "record or log" {
+    KeyRole, "record, log or approver" {
         /// Records.
         Record = "record",
         /// Checkpoints.
         Log = "log",
+        /// A person's own approvals. The host has no private key of this role.
+        Approver = "approver",
     }
 }
 

@@ -118,6 +118,7 @@ fn add_act(record: &mut Record) {
     });
     record.key = Some(KeyChange {
         role: KeyRole::Log,
+        name: Some("dana".to_owned()),
         key: SigningKey::from_seed([27; 32]).public(),
         from_index: Some(28),
         to_index: Some(29),

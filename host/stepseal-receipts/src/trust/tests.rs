@@ -29,6 +29,8 @@ fn trust() -> TrustFile {
         approvers: vec![ApproverKey {
             name: "ada".to_owned(),
             key: key(4),
+            from_index: 3,
+            to_index: Some(9),
         }],
         root: vec![key(5)],
     }
@@ -163,6 +165,8 @@ fn a_key_has_one_place() {
     file.approvers.push(ApproverKey {
         name: "bob".to_owned(),
         key: key(4),
+        from_index: 10,
+        to_index: None,
     });
     assert_eq!(duplicate(&file), places("approvers[0]", "approvers[1]"));
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::Fault;
 use super::faults::{Faults, Place};
 use crate::checkpoint::origin;
-use crate::record::{Erasure, ErasureScope, KeyChange, Kind, Record, Shard};
+use crate::record::{Erasure, ErasureScope, KeyChange, KeyRole, Kind, Record, Shard};
 use crate::tree;
 
 /// Everything that is wrong with the record of an act which is at `index` of its log; no fault where it may stand
@@ -125,6 +125,16 @@ pub(super) fn check(record: &Record, place: &mut Place<'_>) {
 /// A key begins to count after the record that says so, and ends to count no earlier than there: neither can be
 /// backdated, so what was believed when it was made stays so.
 fn check_key(kind: Kind, key: &KeyChange, place: &mut Place<'_>) {
+    if key.role == KeyRole::Approver {
+        return check_approver_key(kind, key, place);
+    }
+    if key.name.is_some() {
+        let message = format!(
+            "a key of the role {} is the host's and has no name",
+            key.role
+        );
+        place.fault("key.name", message);
+    }
     let index = place.index();
     let (member, found, foreign) = match kind {
         Kind::KeyRotate => ("key.fromIndex", key.from_index, key.to_index),
@@ -152,6 +162,23 @@ fn check_key(kind: Kind, key: &KeyChange, place: &mut Place<'_>) {
             format!("the key is to count up to index {to}, which is before this record: a revocation cannot be backdated"),
         ),
         Some(_) => {}
+    }
+}
+
+/// A person's key begins and ends to count at the record that says so, and has no index of its own.
+fn check_approver_key(kind: Kind, key: &KeyChange, place: &mut Place<'_>) {
+    if key.name.is_none() {
+        let message = format!("a {kind} record of an approver's key must have key.name");
+        place.fault("key.name", message);
+    }
+    for (member, found) in [
+        ("key.fromIndex", key.from_index),
+        ("key.toIndex", key.to_index),
+    ] {
+        if found.is_some() {
+            let message = format!("a {kind} record of an approver's key cannot have {member}");
+            place.fault(member, message);
+        }
     }
 }
 

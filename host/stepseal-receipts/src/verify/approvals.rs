@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::faults::{Faults, Place};
 use super::{Check, Signed};
 use crate::digest::{Digest, digest_set};
 use crate::dsse::{Envelope, IN_TOTO};
 use crate::json::{self, RECORD_LIMITS};
+use crate::keys::PublicKey;
 use crate::record::{Approval, Decision, Record, Verdict, approval_subject};
-use crate::trust::TrustFile;
+use crate::trust::{ApproverKey, TrustFile};
 
 /// The approvals of an attempt: those of its authorization and those of the record.
 fn given<'a>(
@@ -117,7 +120,7 @@ pub(super) fn check_quorum(
 
 /// Checks the envelopes that approvers signed themselves: each is one that a record speaks of, signed by that
 /// approver's own key, and says what the record says; and none that a record speaks of is left out, or leaving a bad one
-/// out would hide it.
+/// out would hide it. Who has a key signs: else the host could go on to decide in that name.
 pub(super) fn check_envelopes(
     envelopes: &[Envelope],
     records: &[&Signed],
@@ -127,9 +130,17 @@ pub(super) fn check_envelopes(
     let mut named: BTreeMap<Digest, Vec<(u64, usize, &Approval)>> = BTreeMap::new();
     for signed in records {
         for (number, approval) in signed.record.approvals.iter().enumerate() {
+            let index = signed.index;
             if let Some(envelope) = approval.envelope {
-                let place = (signed.index, number, approval);
+                let place = (index, number, approval);
                 named.entry(envelope).or_default().push(place);
+            } else if signs(approval, trust, index) {
+                let member = format!("approvals[{number}].envelope");
+                let message = format!(
+                    "the trust file gives {:?} a key, and this approval is not signed",
+                    approval.approver
+                );
+                faults.add(Check::Signatures, Some(index), &member, &message);
             }
         }
     }
@@ -143,7 +154,9 @@ pub(super) fn check_envelopes(
             continue;
         };
         for (index, _, approval) in approvals {
-            if let Err(message) = check_envelope(envelope, approval, trust) {
+            if let Err(message) =
+                check_approval(envelope, approval, keys_of(approval, trust, index))
+            {
                 faults.add(Check::Signatures, Some(index), &member, &message);
             }
         }
@@ -158,12 +171,31 @@ pub(super) fn check_envelopes(
     }
 }
 
-/// The payload is signed JSON (format §1) with at least the members `subject` and `decision`.
-fn check_envelope(
+/// The keys that the trust file gives an approver for a record at an index of the log.
+fn keys_of<'a>(
+    approval: &'a Approval,
+    trust: &'a TrustFile,
+    index: u64,
+) -> impl Iterator<Item = &'a PublicKey> {
+    let of_name = move |key: &&ApproverKey| key.name == approval.approver && key.covers(index);
+    trust.approvers.iter().filter(of_name).map(|key| &key.key)
+}
+
+/// Whether an approver has a key, or had one: taking it away does not give others the name.
+fn signs(approval: &Approval, trust: &TrustFile, index: u64) -> bool {
+    let began = |key: &ApproverKey| key.name == approval.approver && key.from_index <= index;
+    trust.approvers.iter().any(began)
+}
+
+/// Why an approver's own envelope does not carry an approval that a record or a client of the host claims (format §2, "An approver's
+/// own envelope"). `keys` are those that count for the approver; which of them signed comes back.
+///
+/// The payload is signed JSON (format §1) with at least the members `subject` and `decision`, and `role` where the approval has one.
+pub fn check_approval<'a>(
     envelope: &Envelope,
     approval: &Approval,
-    trust: &TrustFile,
-) -> Result<(), String> {
+    mut keys: impl Iterator<Item = &'a PublicKey>,
+) -> Result<&'a PublicKey, String> {
     let name = &approval.approver;
     if envelope.payload_type != IN_TOTO {
         let found = &envelope.payload_type;
@@ -177,15 +209,11 @@ fn check_envelope(
             "there are {found} signatures, and exactly one is expected"
         ));
     };
-    let mut keys = trust
-        .approvers
-        .iter()
-        .filter(|approver| approver.name == *name);
-    if !keys.any(|approver| envelope.verify(signature, &approver.key).is_ok()) {
-        return Err(format!(
-            "no key that the trust file gives the approver {name:?} signed this envelope"
-        ));
-    }
+    let key = keys
+        .find(|key| envelope.verify(signature, key).is_ok())
+        .ok_or_else(|| {
+            format!("no key that counts here for the approver {name:?} signed this envelope")
+        })?;
     let payload = json::parse_signed(&envelope.payload, &RECORD_LIMITS)
         .map_err(|error| format!("what {name:?} signed is not signed JSON: {error}"))?;
     let subject = payload.get("subject").and_then(digest_set::from_value);
@@ -204,5 +232,11 @@ fn check_envelope(
             approval.decision
         ));
     }
-    Ok(())
+    let role = approval.role.as_deref().map(Value::from);
+    if payload.get("role") != role.as_ref() {
+        return Err(format!(
+            "what {name:?} signed does not say the role of the approval"
+        ));
+    }
+    Ok(key)
 }

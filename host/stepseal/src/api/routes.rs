@@ -1,6 +1,7 @@
 //! Every place of the interface, one file per endpoint or per small group.
 
 mod approvals;
+mod approvers;
 mod components;
 mod description;
 mod grants;
@@ -50,6 +51,8 @@ pub(super) fn all() -> OpenApiRouter<Api> {
             approvals::show::show_approval,
             approvals::decide::decide_approval
         ))
+        .routes(routes!(approvers::list_approvers, approvers::add_approver))
+        .routes(routes!(approvers::remove_approver))
         .routes(routes!(log::checkpoint))
         .routes(routes!(log::tile))
         .routes(routes!(log::entries))

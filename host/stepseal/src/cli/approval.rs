@@ -1,15 +1,17 @@
 //! `stepseal approval`: see what waits for a person, and decide.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::record::{Approval as Claim, Decision, sign_approval};
 
 use super::client::{Client, encode, query};
 use super::output::{one_line, table};
 use super::task::clipped;
-use super::{Answer, Context, Usage};
+use super::{Answer, Context, Usage, files};
 use crate::api::wire::{self, Choice};
 
 /// See what waits for a person, and decide.
@@ -28,7 +30,9 @@ pub(super) enum Approval {
     /// Let it run, once, with exactly what was shown.
     #[command(
         after_help = "Example:\n  stepseal approval approve 0197f3c2-… --as dana --comment 'checked with the supplier'\n\n\
-        On a terminal it shows what would run and asks. A program gives --subject, the digest of what it has seen."
+        On a terminal it shows what would run and asks. A program gives --subject, the digest of what it has seen.\n\n\
+        With --key the approver's own tool signs it, and a receipt proves who approved:\n  \
+        stepseal approval approve 0197f3c2-… --as dana --key dana.pem"
     )]
     Approve(Decide),
     /// Do not let it run; its task is denied.
@@ -79,6 +83,9 @@ pub(super) struct Decide {
     /// Digest of what the approver has seen, instead of being shown it and asked.
     #[arg(long, value_name = "sha256:HEX")]
     subject: Option<Digest>,
+    /// Sign it with this private key. Who has a key at the host (`keys approver list`) must.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 impl Approval {
@@ -146,6 +153,7 @@ impl List {
 impl Decide {
     fn run(self, context: &Context, decision: Choice) -> anyhow::Result<Answer> {
         let client = context.client()?;
+        let key = self.key.as_deref().map(files::read_key).transpose()?;
         let subject = match self.subject {
             Some(subject) => subject,
             None => match self.ask(context, &client, decision)? {
@@ -153,12 +161,26 @@ impl Decide {
                 None => return Ok(Answer::No),
             },
         };
+        let envelope = key.map(|key| {
+            let claim = Claim {
+                approver: self.approver.clone(),
+                decision: match decision {
+                    Choice::Approve => Decision::Approve,
+                    Choice::Reject => Decision::Reject,
+                },
+                role: self.role.clone(),
+                subject,
+                envelope: None,
+            };
+            sign_approval(&claim, &key)
+        });
         let body = wire::NewDecision {
             decision,
             subject,
             approver: self.approver,
             role: self.role,
             comment: self.comment,
+            envelope,
         };
         let answer = client.post(&path(&self.id), &body)?;
         let approval: wire::Approval = client.decode(&answer)?;

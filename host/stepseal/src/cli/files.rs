@@ -2,13 +2,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 use stepseal_receipts::json;
+use stepseal_receipts::keys::{PEM_BYTES_MAX, SigningKey};
 
 use super::Usage;
+use crate::clock::{Clock as _, SystemClock};
+use crate::data_dir::{SECRET_MODE, check_mode};
 
 /// Bytes of a receipt file.
 pub(super) const RECEIPT_BYTES_MAX: u64 = 64 << 20;
@@ -105,6 +109,38 @@ pub(super) fn write(path: &Path, bytes: &[u8], replace: bool) -> anyhow::Result<
     fs::write(&unfinished, bytes)
         .and_then(|()| fs::rename(&unfinished, path))
         .with_context(failed)
+}
+
+/// Makes a private key in a file that is not there yet, for its owner's eyes only.
+pub(super) fn make_key(path: &Path) -> anyhow::Result<SigningKey> {
+    let failed = || format!("{} cannot be written", path.display());
+    let key = SigningKey::from_seed(SystemClock.random());
+    let mut file = match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(SECRET_MODE)
+        .open(path)
+    {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!(
+                "{} is there already, and a key is never replaced: name another file with --out",
+                path.display()
+            );
+        }
+        opened => opened.with_context(failed)?,
+    };
+    file.write_all(key.to_pkcs8_pem().as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(failed)?;
+    Ok(key)
+}
+
+/// A private key that only its owner can read.
+pub(super) fn read_key(path: &Path) -> anyhow::Result<SigningKey> {
+    check_mode(path, SECRET_MODE)?;
+    let bytes = read(path, "the key", PEM_BYTES_MAX as u64)?;
+    let pem = String::from_utf8(bytes).with_context(|| format!("{} is no key", path.display()))?;
+    SigningKey::from_pkcs8_pem(&pem).with_context(|| format!("{} is no key", path.display()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! `stepseal keys`: what signs for the log, and what a verifier must believe.
 
+pub(super) mod root;
+
+mod approver;
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -7,8 +11,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::export::sigstore;
+use stepseal_receipts::keys::{PublicKey, SigningKey};
 use stepseal_receipts::record::KeyRole;
-use stepseal_receipts::trust::TrustFile;
+use stepseal_receipts::trust::{TrustFile, vouch};
 
 use super::opened::{OpenOptions, Opened};
 use super::output::table;
@@ -32,6 +37,9 @@ pub(super) enum Keys {
     /// Write the trust file: the public keys a verifier of this host's receipts must believe.
     #[command(after_help = "Example:\n  stepseal keys trust --out trust.json\n\n\
         Give it to verifiers by a way they trust; a trust file that comes with the receipt proves nothing.\n\n\
+        A root key, which stays offline, vouches for newer ones; this writes trust.json and trust.json.sig:\n  \
+        stepseal keys trust --from from-the-host.json --sign root.pem --out trust.json\n  \
+        stepseal verify *.stepseal.json --trust trust.json --trust-root MCowBQYDK2VwAyEA…\n\n\
         For the bundles of `receipt export`:\n  \
         stepseal keys trust --from trust.json --format sigstore-trusted-root --out trusted_root.json\n  \
         stepseal keys trust --from trust.json --format sigstore-keys --out record-keys.json\n\
@@ -51,6 +59,10 @@ pub(super) enum Keys {
         Heads that a revoked log key signed are not believed any more under the new trust file: get those receipts again."
     )]
     Revoke(Revoke),
+    #[command(subcommand)]
+    Approver(approver::Approver),
+    #[command(subcommand)]
+    Root(root::Root),
 }
 
 /// What `keys init` is given.
@@ -87,6 +99,12 @@ pub(super) struct Trust {
     /// Replace a file that is there.
     #[arg(long)]
     force: bool,
+    /// List this root key in it and sign it with that: FILE.sig is written beside it.
+    #[arg(long, value_name = "KEY", requires = "out", conflicts_with = "format")]
+    sign: Option<PathBuf>,
+    /// List this root key in it too, as `keys root init` printed it: it may vouch for the next one.
+    #[arg(long = "root", value_name = "SPKI", value_parser = PublicKey::from_spki_base64, requires = "sign")]
+    roots: Vec<PublicKey>,
 }
 
 /// What `keys rotate` is given.
@@ -137,6 +155,8 @@ impl Keys {
             Self::Trust(command) => command.run(context),
             Self::Rotate(command) => command.run(context),
             Self::Revoke(command) => command.run(context),
+            Self::Approver(command) => command.run(context),
+            Self::Root(command) => command.run(context),
         }
     }
 }
@@ -147,15 +167,28 @@ impl Trust {
             Some(file) => files::read(file, "the trust file", files::TRUST_BYTES_MAX)?,
             None => trust(context)?,
         };
-        let trust = TrustFile::parse(&trust).context("this is no trust file")?;
+        let mut trust = TrustFile::parse(&trust).context("this is no trust file")?;
+        let root = self.sign.as_deref().map(files::read_key).transpose()?;
+        let roots = root.iter().map(SigningKey::public).chain(self.roots);
+        for root in roots {
+            if !trust.root.contains(&root) {
+                trust.root.push(root);
+            }
+        }
+        // A file that a reader would refuse, such as one with a key in two roles, is not made.
+        let trust = TrustFile::parse(&trust.to_json())?;
         let keys = match self.format {
             Form::Stepseal => trust.to_json(),
             Form::SigstoreTrustedRoot => sigstore::trusted_root(&trust),
             Form::SigstoreKeys => sigstore::record_keys(&trust),
         };
-        match self.out {
-            Some(out) => files::write(&out, &keys, self.force)?,
-            None => context.output.bytes(&keys)?,
+        let Some(out) = self.out else {
+            context.output.bytes(&keys)?;
+            return Ok(Answer::Yes);
+        };
+        files::write(&out, &keys, self.force)?;
+        if let Some(root) = &root {
+            files::write(&root::signature_of(&out), &vouch(&keys, root), self.force)?;
         }
         Ok(Answer::Yes)
     }
@@ -242,6 +275,19 @@ fn rows_of(trust: TrustFile) -> Vec<KeyRow> {
     log.chain(records).collect()
 }
 
+/// Says which key was made.
+fn made(context: &Context, key: &SigningKey) -> anyhow::Result<Answer> {
+    let key = key.public();
+    let value = json!({"id": key.id(), "spki": key.spki_base64()});
+    context.output.result(&value, || key.spki_base64())?;
+    Ok(Answer::Yes)
+}
+
+/// Where a key ends to count, for people.
+fn ends(to_index: Option<u64>) -> String {
+    to_index.map_or_else(|| "counts".to_owned(), |to| to.to_string())
+}
+
 fn show(context: &Context, rows: &[KeyRow]) -> anyhow::Result<Answer> {
     let items = rows.iter().map(|row| {
         json!({
@@ -259,8 +305,7 @@ fn show(context: &Context, rows: &[KeyRow]) -> anyhow::Result<Answer> {
                 row.role.to_string(),
                 row.key.id().to_string(),
                 row.from_index.to_string(),
-                row.to_index
-                    .map_or_else(|| "counts".to_owned(), |to| to.to_string()),
+                ends(row.to_index),
             ]
         });
         table(["role", "id", "from", "to"], lines)

@@ -24,7 +24,7 @@ use stepseal_receipts::witness_policy::{POLICY_BYTES_MAX, WitnessPolicy};
 
 use super::archive::{self, Archive};
 use super::output::{one_line, shown};
-use super::{Answer, Context, files};
+use super::{Answer, Context, files, keys};
 
 /// Verify receipts and whole logs offline, under a trust file.
 #[derive(Args, Debug)]
@@ -39,6 +39,10 @@ pub(super) struct Verify {
     /// The public keys you believe: the host's trust file.
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
+    /// Believe it only where a root key that you believe signed it, in FILE.sig beside it: the key as `keys root init` printed it, or an
+    /// older trust file that lists root keys.
+    #[arg(long, value_name = "SPKI|FILE")]
+    trust_root: Option<String>,
     /// Accept the receipt of a task that goes on: its later records are unproven.
     #[arg(long)]
     allow_open: bool,
@@ -116,7 +120,10 @@ for that compare checkpoints (--last-seen) and ask for witnesses (--policy). To 
 
 impl Verify {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
-        let trust = read_trust(&self.trust)?;
+        let trust = match &self.trust_root {
+            Some(root) => keys::root::read_vouched(&self.trust, root)?,
+            None => read_trust(&self.trust)?,
+        };
         let options = Options {
             allow_open: self.allow_open,
             last_seen: self.last_seen.as_deref().map(read_checkpoint).transpose()?,

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::dsse::Envelope;
+use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::record;
 use stepseal_receipts::time::Timestamp;
+use stepseal_receipts::verify::check_approval;
 
 use super::payload::{Payload, StoredPayload};
 use super::plan::VerdictView;
@@ -14,7 +17,7 @@ use super::policies::Rules;
 use super::schema::text;
 pub use super::verdict::Ask;
 use super::{Engine, EngineError, Fault, components};
-use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState};
+use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, SignedApproval};
 
 /// Bytes of an approver's name or role.
 const NAME_BYTES_MAX: usize = 64;
@@ -22,6 +25,8 @@ const NAME_BYTES_MAX: usize = 64;
 const COMMENT_BYTES_MAX: usize = 512;
 /// People who can decide about one approval; all of them go into the record.
 const DECISIONS_MAX: usize = 16;
+/// Bytes that an approver signs: digest, decision and role, and what their own tool adds.
+const SIGNED_BYTES_MAX: usize = 4 << 10;
 
 impl Ask {
     fn is_met(&self, decided: &[Decided]) -> bool {
@@ -49,6 +54,26 @@ pub struct Decided {
     pub comment: Option<String>,
     /// When.
     pub at: Timestamp,
+    /// What they signed, where they signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
+}
+
+/// That an approver signed their decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// With which key.
+    pub key: PublicKey,
+    /// SHA-256 of the envelope's PAE.
+    pub envelope: Digest,
+}
+
+impl Decided {
+    /// Whether the keys that the person has let it count.
+    pub(crate) fn counts(&self, rules: &Rules) -> bool {
+        let key = self.signed.as_ref().map(|signed| &signed.key);
+        rules.counts(&self.approver, key)
+    }
 }
 
 /// Decisions on an approval so far.
@@ -147,6 +172,30 @@ pub struct Decide {
     pub role: Option<String>,
     /// What they say.
     pub comment: Option<String>,
+    /// The same, signed by the approver. Who has a key must sign.
+    pub envelope: Option<Envelope>,
+}
+
+impl Decide {
+    /// As a record gives it, without the envelope.
+    fn claim(&self) -> record::Approval {
+        record::Approval {
+            approver: self.approver.clone(),
+            decision: decision(self.approve),
+            role: self.role.clone(),
+            subject: self.subject,
+            envelope: None,
+        }
+    }
+}
+
+/// A decision as a record names it.
+pub(crate) fn decision(approve: bool) -> record::Decision {
+    if approve {
+        record::Decision::Approve
+    } else {
+        record::Decision::Reject
+    }
 }
 
 impl Engine {
@@ -168,7 +217,13 @@ impl Engine {
     /// Approves or rejects, once per approver. What was decided is stored when this returns.
     pub async fn decide(&self, id: &str, decide: Decide) -> Result<ApprovalView, EngineError> {
         let row = self.approval_row(id).await?;
+        let envelope = decide.envelope.clone();
         let decided = self.decided(&row, decide).await?;
+        let signed = decided.signed.as_ref().zip(envelope);
+        let signed = signed.map(|(signed, envelope)| SignedApproval {
+            digest: signed.envelope,
+            envelope: String::from_utf8(envelope.to_json()).expect("an envelope is JSON"),
+        });
         let mut all = decisions(&row)?;
         if all.len() >= DECISIONS_MAX {
             return Err(conflict(
@@ -203,7 +258,11 @@ impl Engine {
             decisions: serde_json::to_string(&all).expect("decisions are JSON"),
             ..row.clone()
         };
-        if !self.0.store.decide_approval(&new, &row.decisions).await? {
+        let store = &self.0.store;
+        if !store
+            .decide_approval(&new, &row.decisions, signed.as_ref())
+            .await?
+        {
             return Err(conflict(
                 "already-decided",
                 format!("somebody else decided about approval {id} just now; look at it again"),
@@ -254,39 +313,29 @@ impl Engine {
                 ),
             ));
         }
-        if !Shown::read(row)?.holds(&*self.rules().await?) {
+        let rules = self.rules().await?;
+        let earlier = decisions(row)?;
+        let counts = |decided: &Decided| decided.counts(&rules);
+        if !Shown::read(row)?.holds(&rules) || !earlier.iter().all(counts) {
             let void = ApprovalRow {
                 state: ApprovalState::Void,
                 ..row.clone()
             };
-            self.0.store.decide_approval(&void, &row.decisions).await?;
+            self.0
+                .store
+                .decide_approval(&void, &row.decisions, None)
+                .await?;
             self.poke(&row.task);
             return Err(conflict(
                 "changed",
                 format!(
-                    "grants or policies changed since approval {id} was asked for; the step is judged again"
+                    "grants, policies or an approver's keys changed since approval {id} was asked for; the step is judged again"
                 ),
             ));
         }
-        let name = |member: &str, value: &str| {
-            let fits = !value.is_empty()
-                && value.len() <= NAME_BYTES_MAX
-                && !value.chars().any(char::is_control);
-            let message = format!(
-                "this must be a text of 1 to {NAME_BYTES_MAX} bytes without control characters"
-            );
-            if fits {
-                Ok(())
-            } else {
-                Err(EngineError::Invalid(vec![Fault {
-                    pointer: format!("/{member}"),
-                    message,
-                }]))
-            }
-        };
-        name("approver", &decide.approver)?;
+        check_name("/approver", &decide.approver)?;
         if let Some(role) = &decide.role {
-            name("role", role)?;
+            check_name("/role", role)?;
         }
         let task = self.0.store.task(&row.task).await?;
         let submitter = task.and_then(|task| task.task.agent);
@@ -296,6 +345,7 @@ impl Engine {
                 decide.approver
             )));
         }
+        let signed = signed(&decide, &rules)?;
         Ok(Decided {
             approver: decide.approver,
             role: decide.role,
@@ -304,6 +354,7 @@ impl Engine {
                 .comment
                 .map(|comment| text(&comment, COMMENT_BYTES_MAX)),
             at: now,
+            signed,
         })
     }
 
@@ -379,6 +430,49 @@ impl Engine {
     }
 }
 
+/// Checks that who has a key has signed exactly this decision with it.
+fn signed(decide: &Decide, rules: &Rules) -> Result<Option<Signed>, EngineError> {
+    let name = &decide.approver;
+    let Some(envelope) = &decide.envelope else {
+        if rules.counts(name, None) {
+            return Ok(None);
+        }
+        return Err(EngineError::Forbidden(format!(
+            "{name} has a key and signs what they decide: stepseal approval approve (or reject) ID --as {name} --key FILE"
+        )));
+    };
+    if envelope.payload.len() > SIGNED_BYTES_MAX {
+        return Err(EngineError::Invalid(vec![Fault {
+            pointer: "/envelope".to_owned(),
+            message: format!("an approver signs at most {SIGNED_BYTES_MAX} bytes"),
+        }]));
+    }
+    let key = check_approval(envelope, &decide.claim(), rules.keys_of(name)).map_err(|why| {
+        EngineError::Forbidden(format!(
+            "{why}; `stepseal keys approver list` shows whose keys count"
+        ))
+    })?;
+    Ok(Some(Signed {
+        key: key.clone(),
+        envelope: envelope.pae_digest(),
+    }))
+}
+
+/// Checks the name of a person or of a role.
+pub(crate) fn check_name(pointer: &str, value: &str) -> Result<(), EngineError> {
+    let fits =
+        !value.is_empty() && value.len() <= NAME_BYTES_MAX && !value.chars().any(char::is_control);
+    if fits {
+        return Ok(());
+    }
+    Err(EngineError::Invalid(vec![Fault {
+        pointer: pointer.to_owned(),
+        message: format!(
+            "this must be a text of 1 to {NAME_BYTES_MAX} bytes without control characters"
+        ),
+    }]))
+}
+
 fn conflict(code: &'static str, message: String) -> EngineError {
     EngineError::Conflict { code, message }
 }
@@ -394,6 +488,7 @@ mod tests {
             approve,
             comment: None,
             at: Timestamp::from_unix_ms(0).unwrap(),
+            signed: None,
         }
     }
 

@@ -7,7 +7,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::record::{KeyChange, KeyRole, Kind};
-use stepseal_receipts::trust::{RecordKey, TrustFile};
+use stepseal_receipts::trust::{ApproverKey, RecordKey, TrustFile};
 
 use super::{Actor, Engine, EngineError};
 use crate::store::KeyRow;
@@ -35,6 +35,8 @@ impl Engine {
                     from_index: row.from_index,
                     to_index: row.to_index,
                 }),
+                // Those of approvers are in a table of their own.
+                KeyRole::Approver => {}
                 KeyRole::Log if row.to_index.is_some() => {}
                 KeyRole::Log => {
                     let key = VerifierKey::new(&self.0.origin, &row.key)
@@ -42,6 +44,14 @@ impl Engine {
                     trust.log.push(key);
                 }
             }
+        }
+        for row in self.approvers().await? {
+            trust.approvers.push(ApproverKey {
+                name: row.name,
+                key: row.key,
+                from_index: row.from_index,
+                to_index: row.to_index,
+            });
         }
         Ok(trust.to_json())
     }
@@ -69,6 +79,7 @@ impl Engine {
         let act = self.act(Kind::KeyRotate, actor, |record| {
             record.key = Some(KeyChange {
                 role,
+                name: None,
                 key,
                 from_index: Some(row.from_index),
                 to_index: None,
@@ -99,6 +110,7 @@ impl Engine {
         let act = self.act(Kind::KeyRevoke, actor, |record| {
             record.key = Some(KeyChange {
                 role: row.role,
+                name: None,
                 key: row.key.clone(),
                 from_index: None,
                 to_index: Some(last),

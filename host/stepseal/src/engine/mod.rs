@@ -6,6 +6,7 @@
 
 mod acts;
 pub mod approvals;
+pub mod approvers;
 mod buckets;
 pub mod components;
 mod erasure;
@@ -115,6 +116,8 @@ struct Inner {
     rules_stale: AtomicBool,
     /// Held while grants or policies change.
     rules_change: tokio::sync::Mutex<()>,
+    /// Read while records with people's decisions are committed, written while the keys of people change.
+    approvers_lock: Arc<tokio::sync::RwLock<()>>,
     /// Held while a checkpoint is signed.
     checkpoint_lock: tokio::sync::Mutex<()>,
     /// For each bucket that was granted, whose turn it is after a conflict.
@@ -171,9 +174,11 @@ impl Engine {
             rules: RwLock::new(Arc::new(Rules::new(
                 std::collections::BTreeMap::new(),
                 Vec::new(),
+                Vec::new(),
             ))),
             rules_stale: AtomicBool::new(true),
             rules_change: tokio::sync::Mutex::new(()),
+            approvers_lock: Arc::default(),
             checkpoint_lock: tokio::sync::Mutex::new(()),
             turns: Mutex::new(HashMap::new()),
             waiters: Waiters::default(),

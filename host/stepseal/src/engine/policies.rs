@@ -19,7 +19,7 @@ use super::payload::Payload;
 pub use super::verdict::Mode;
 use super::verdict::{Judgement, Said};
 use super::{Actor, Engine, EngineError, Fault};
-use crate::store::{ComponentKind, NewAct, PolicyRow};
+use crate::store::{ApproverRow, ComponentKind, NewAct, PolicyRow};
 
 /// Bindings in force at once. All their verdicts go into one record, which has at most 32 KiB.
 const BINDINGS_MAX: usize = 10;
@@ -205,7 +205,7 @@ impl Engine {
         .await
     }
 
-    /// Changes grants or policies: stores, then puts in force. Goes on to its end if the client who asked hangs up.
+    /// Changes grants, policies or approvers: stores, then puts in force. Goes on to its end if the client who asked hangs up.
     pub(crate) async fn change_rules<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, EngineError>> + Send + 'static,
@@ -223,7 +223,7 @@ impl Engine {
         done.map_err(|error| EngineError::Internal(error.to_string()))?
     }
 
-    /// Reads grants and bindings again. The caller holds `rules_change`.
+    /// Reads grants, bindings and approvers again. The caller holds `rules_change`.
     pub(crate) async fn reload_rules(&self) -> Result<(), EngineError> {
         let mut grants = BTreeMap::new();
         for row in self.0.store.grants().await? {
@@ -234,8 +234,9 @@ impl Engine {
             let component = self.component(&row.component).await?;
             bindings.push(Binding::new(row, Policy::from_row(component)?)?);
         }
+        let approvers = self.0.store.approvers().await?;
         *self.0.rules.write().expect("no panic while held") =
-            Arc::new(Rules::new(grants, bindings));
+            Arc::new(Rules::new(grants, bindings, approvers));
         self.0.rules_stale.store(false, Ordering::SeqCst);
         Ok(())
     }
@@ -428,23 +429,29 @@ fn set_digest<'a>(rows: impl IntoIterator<Item = &'a PolicyRow>) -> Digest {
     Digest::of(&json::canonical(&Value::Array(set.collect())))
 }
 
-/// Grants and policies in force at one moment.
+/// Grants and policies in force at one moment, and who signs their own decisions.
 #[derive(Debug)]
 pub(crate) struct Rules {
     grants: BTreeMap<String, Arc<Grant>>,
     nothing: Arc<Grant>,
     bindings: Vec<Binding>,
+    pub(crate) approvers: Vec<ApproverRow>,
     /// SHA-256 of the canonical JSON of `[{component, mode, scope, settings}...]`, oldest first.
     pub(crate) policies_digest: Digest,
 }
 
 impl Rules {
-    pub(crate) fn new(grants: BTreeMap<String, Arc<Grant>>, bindings: Vec<Binding>) -> Self {
+    pub(crate) fn new(
+        grants: BTreeMap<String, Arc<Grant>>,
+        bindings: Vec<Binding>,
+        approvers: Vec<ApproverRow>,
+    ) -> Self {
         Self {
             grants,
             nothing: Arc::new(Grant::new(super::grants::GrantDocument::default())),
             policies_digest: set_digest(bindings.iter().map(|binding| &binding.row)),
             bindings,
+            approvers,
         }
     }
 
@@ -541,7 +548,7 @@ mod tests {
             decision: Decision::Approve,
             role: Some("\"".repeat(64)),
             subject: digest,
-            envelope: None,
+            envelope: Some(digest),
         };
         let mut record = Record::new(Kind::StepCompleted, "o".repeat(255), [0; 16]);
         record.verdicts = vec![verdict; 2 * BINDINGS_MAX];

@@ -51,8 +51,15 @@ impl Engine {
                 proof,
             });
         }
+        let parsed = entries
+            .iter()
+            .map(|entry| Record::parse(&entry.envelope.payload));
+        let records: Vec<Record> = parsed
+            .collect::<Result<_, _>>()
+            .map_err(|error| broken(error.to_string()))?;
+        let approvals = self.signed_approvals(task, &records).await?;
         let disclosures = if payloads {
-            self.disclosures(task, &entries).await?
+            self.disclosures(task, &records).await?
         } else {
             Vec::new()
         };
@@ -65,12 +72,36 @@ impl Engine {
         let receipt = Receipt {
             checkpoint: checkpoint.note,
             entries,
-            approvals: Vec::new(),
+            approvals,
             disclosures,
             consistency,
             unrecognised: serde_json::Map::new(),
         };
         Ok(receipt.to_json())
+    }
+
+    /// What approvers signed about a task, as far as its records speak of it: a step may be judged again after somebody decided.
+    async fn signed_approvals(
+        &self,
+        task: &str,
+        records: &[Record],
+    ) -> Result<Vec<Envelope>, EngineError> {
+        let approvals = records.iter().flat_map(|record| &record.approvals);
+        let spoken_of: BTreeSet<Digest> =
+            approvals.filter_map(|approval| approval.envelope).collect();
+        if spoken_of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut envelopes = Vec::new();
+        for stored in self.0.store.signed_approvals(task).await? {
+            let envelope: Envelope = serde_json::from_str(&stored).map_err(|error| {
+                EngineError::Internal(format!("what was signed about task {task}: {error}"))
+            })?;
+            if spoken_of.contains(&envelope.pae_digest()) {
+                envelopes.push(envelope);
+            }
+        }
+        Ok(envelopes)
     }
 
     /// The blobs of a task that its records speak of. There are others: what a person is being asked about has no record yet,
@@ -79,25 +110,17 @@ impl Engine {
     async fn disclosures(
         &self,
         task: &str,
-        entries: &[Entry],
+        records: &[Record],
     ) -> Result<Vec<Vec<u8>>, EngineError> {
-        let mut spoken_of: BTreeSet<Digest> = BTreeSet::new();
-        let mut judged: Vec<(Digest, Digest)> = Vec::new();
-        for entry in entries {
-            let record = Record::parse(&entry.envelope.payload).map_err(|error| {
-                EngineError::Internal(format!("receipt of task {task}: {error}"))
-            })?;
-            spoken_of.extend(disclosable(&record));
-            let verdicts = record.verdicts.iter();
-            judged.extend(verdicts.map(|verdict| (verdict.input.digest, verdict.settings)));
-        }
+        let spoken_of: BTreeSet<Digest> = records.iter().flat_map(disclosable).collect();
         let blobs = self.0.store.blobs(task).await?.into_iter();
         let blobs = blobs.map(|blob| (Digest::of(&blob), blob));
         let mut shown: BTreeMap<Digest, Vec<u8>> = blobs
             .filter(|(digest, _)| spoken_of.contains(digest))
             .collect();
-        judged.retain(|(input, _)| shown.contains_key(input));
-        let settings = judged.into_iter().map(|(_, settings)| settings).collect();
+        let verdicts = records.iter().flat_map(|record| &record.verdicts);
+        let judged = verdicts.filter(|verdict| shown.contains_key(&verdict.input.digest));
+        let settings = judged.map(|verdict| verdict.settings).collect();
         for settings in self.0.store.settings(&settings).await? {
             shown.insert(Digest::of(settings.as_bytes()), settings.into_bytes());
         }

@@ -35,6 +35,8 @@ pub struct Carried {
     pub grants: usize,
     /// Policy bindings.
     pub policies: usize,
+    /// Keys of approvers.
+    pub approvers: usize,
     /// Key-value buckets.
     pub buckets: usize,
 }
@@ -148,7 +150,7 @@ impl Engine {
             .map_err(|error| EngineError::Internal(error.to_string()))
     }
 
-    /// Takes over what the log before went by: components, grants, policies and buckets. Its tasks stay there: what became of
+    /// Takes over what the log before went by: components, grants, policies, keys of approvers and buckets. Its tasks stay there: what became of
     /// them after the copy was made is not known, and doing it twice would be worse than not at all.
     pub async fn carry_over(
         &self,
@@ -180,6 +182,12 @@ impl Engine {
             };
             self.bind_policy(bind, actor.clone()).await?;
             carried.policies += 1;
+        }
+        for row in from.approvers().await? {
+            if row.to_index.is_none() {
+                self.add_approver(row.name, row.key, actor.clone()).await?;
+                carried.approvers += 1;
+            }
         }
         for bucket in from.buckets().await? {
             self.carry_bucket(from, &bucket).await?;

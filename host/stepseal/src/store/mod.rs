@@ -41,6 +41,18 @@ pub trait Store: Send + Sync + 'static {
     async fn add_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError>;
     /// Ends a key. It must count up to the record of it or further: where the log has grown too far, nothing is stored.
     async fn end_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError>;
+
+    /// Adds the key of an approver, which counts from the index of the record of it on. One that is there is refused.
+    async fn add_approver(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        act: NewAct,
+    ) -> Result<ApproverRow, StoreError>;
+    /// Ends the key of an approver at the index of the record of it; false where none counts, and then `act` is not stored either.
+    async fn end_approver(&self, key: &PublicKey, act: NewAct) -> Result<bool, StoreError>;
+    /// Every key that an approver has or had, the oldest first.
+    async fn approvers(&self) -> Result<Vec<ApproverRow>, StoreError>;
     /// Whether the database answers and can be written to.
     async fn probe(&self) -> Result<(), StoreError>;
 
@@ -117,9 +129,16 @@ pub trait Store: Send + Sync + 'static {
     async fn approval(&self, id: &str) -> Result<Option<ApprovalRow>, StoreError>;
     /// Approvals, newest first.
     async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<ApprovalRow>, StoreError>;
-    /// Stores a decision, and makes the approval's task due, if the approval is still open with exactly the decisions `before`;
-    /// false where it is not.
-    async fn decide_approval(&self, row: &ApprovalRow, before: &str) -> Result<bool, StoreError>;
+    /// Stores a decision with what the approver signed, and makes the approval's task due, if the approval is still open with
+    /// exactly the decisions `before`; false where it is not.
+    async fn decide_approval(
+        &self,
+        row: &ApprovalRow,
+        before: &str,
+        signed: Option<&SignedApproval>,
+    ) -> Result<bool, StoreError>;
+    /// Envelopes that approvers signed about a task, whether or not a record speaks of them.
+    async fn signed_approvals(&self, task: &str) -> Result<Vec<String>, StoreError>;
     /// The newest approved approval with this likeness.
     async fn last_approved(&self, likeness: &str) -> Result<Option<ApprovalRow>, StoreError>;
 
@@ -188,6 +207,28 @@ pub struct KeyRow {
     pub from_index: u64,
     /// Last index at which it counts; open-ended where absent.
     pub to_index: Option<u64>,
+}
+
+/// A key of a person who signs their own decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApproverRow {
+    /// Whose it is.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+    /// First index of the log at which a record may speak of what it signed.
+    pub from_index: u64,
+    /// Last index at which one may; open-ended where absent.
+    pub to_index: Option<u64>,
+}
+
+/// What an approver signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedApproval {
+    /// SHA-256 of its PAE, by which a record speaks of it.
+    pub digest: Digest,
+    /// The DSSE envelope as JSON.
+    pub envelope: String,
 }
 
 /// What a component exports.

@@ -17,6 +17,7 @@ const OWN: u64 = 40;
 fn key_change(from_index: Option<u64>, to_index: Option<u64>) -> KeyChange {
     KeyChange {
         role: KeyRole::Record,
+        name: None,
         key: SigningKey::from_seed([50; 32]).public(),
         from_index,
         to_index,
@@ -316,6 +317,28 @@ fn a_key_cannot_begin_to_count_before_the_record_that_says_so() {
         let mut rotate = act(Kind::KeyRotate);
         rotate.key = Some(key_change(Some(from), None));
         assert_one(&rotate, "key.fromIndex");
+    }
+}
+
+#[test]
+fn an_approvers_key_has_a_name_and_counts_at_the_record_that_says_so() {
+    for kind in [Kind::KeyRotate, Kind::KeyRevoke] {
+        let with = |name: Option<&str>, from, to| {
+            let mut record = act(kind);
+            record.key = Some(KeyChange {
+                role: KeyRole::Approver,
+                name: name.map(str::to_owned),
+                ..key_change(from, to)
+            });
+            record
+        };
+        assert_eq!(faults(&with(Some("ada"), None, None)), [], "{kind}");
+        assert_one(&with(None, None, None), "key.name");
+        assert_one(&with(Some("ada"), Some(OWN + 1), None), "key.fromIndex");
+        assert_one(&with(Some("ada"), None, Some(OWN)), "key.toIndex");
+        let mut named = act(kind);
+        named.key.as_mut().unwrap().name = Some("ada".to_owned());
+        assert_one(&named, "key.name");
     }
 }
 

@@ -235,13 +235,13 @@ fn an_approval_of_another_task_or_attempt_does_not_count() {
     }
 }
 
-/// A receipt in which a record speaks of an envelope that `ada` signed, of some payload type.
+/// A receipt in which a record speaks of an envelope that an approver signed, of some payload type.
 fn enveloped(payload_type: &str) -> Receipt {
     let mut records = story();
-    let said = json!({"decision": "approve",
+    let said = json!({"decision": "approve", "role": "treasurer",
         "subject": {"sha256": records[2].approvals[0].subject.to_hex()}});
     let envelope = Envelope::sign(payload_type, json::canonical(&said), &approver_key());
-    records[2].approvals[0].envelope = Some(envelope.pae_digest());
+    signed_by_approver(&mut records[2], &envelope);
     let mut receipt = receipt_of(&records);
     receipt.approvals = vec![envelope];
     receipt

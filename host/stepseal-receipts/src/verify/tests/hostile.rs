@@ -22,10 +22,10 @@ static HONEST: LazyLock<Report> = LazyLock::new(|| report(&RECEIPT));
 /// A receipt on which every question that is answered offline can be asked, with the options that ask them.
 static ASKED: LazyLock<(Vec<u8>, Options)> = LazyLock::new(|| {
     let mut records = story();
-    let said = serde_json::json!({"decision": "approve",
+    let said = serde_json::json!({"decision": "approve", "role": "treasurer",
         "subject": {"sha256": records[2].approvals[0].subject.to_hex()}});
     let envelope = Envelope::sign(IN_TOTO, json::canonical(&said), &approver_key());
-    records[2].approvals[0].envelope = Some(envelope.pae_digest());
+    signed_by_approver(&mut records[2], &envelope);
     let (mut receipt, log) = linked(&records, |_, _| {});
     receipt.approvals = vec![envelope];
     receipt.disclosures.clone_from(&RECEIPT.disclosures);

@@ -400,19 +400,19 @@ fn a_record_that_lies_about_the_size_of_a_disclosed_payload_is_a_fault() {
     );
 }
 
-/// A receipt in which `ada` signed her approval herself.
+/// A receipt in which an approver signed her approval herself.
 fn with_envelope(payload: &serde_json::Value, key: &SigningKey) -> crate::receipt::Receipt {
     let payload = crate::json::canonical(payload);
     let envelope = Envelope::sign(IN_TOTO, payload, key);
     let mut records = story();
-    records[2].approvals[0].envelope = Some(envelope.pae_digest());
+    signed_by_approver(&mut records[2], &envelope);
     let mut receipt = receipt_of(&records);
     receipt.approvals = vec![envelope];
     receipt
 }
 
 fn said(approval: &Approval, decision: &str) -> serde_json::Value {
-    json!({"decision": decision, "subject": {"sha256": approval.subject.to_hex()}})
+    json!({"decision": decision, "role": "treasurer", "subject": {"sha256": approval.subject.to_hex()}})
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl Written {
         self.append(Record {
             key: Some(KeyChange {
                 role,
+                name: None,
                 key: key.public(),
                 from_index: rotates.then_some(at),
                 to_index: (!rotates).then_some(at),
@@ -366,6 +367,39 @@ fn a_log_key_that_the_log_brings_in_signs_from_where_it_says() {
 fn a_key_cannot_be_brought_in_for_another_role_than_the_trust_file_gives_it() {
     let mut log = written();
     let index = log.key_change(Kind::KeyRotate, KeyRole::Record, &approver_key(), 20);
+    assert_place(&log.report(), Check::Chain, Some(index), "key.spki");
+}
+
+#[test]
+fn an_approvers_key_signs_no_record() {
+    let next = || SigningKey::from_seed([52; 32]);
+    let approver = |kind, key: &SigningKey| Record {
+        key: Some(KeyChange {
+            role: KeyRole::Approver,
+            name: Some("dana".to_owned()),
+            key: key.public(),
+            from_index: None,
+            to_index: None,
+        }),
+        ..act(kind)
+    };
+    let mut log = written();
+    log.append(approver(Kind::KeyRotate, &next()));
+    // Nor does taking a key from a person take it from the host.
+    log.append(approver(Kind::KeyRevoke, &record_key()));
+    log.task("d");
+    assert!(log.report().passed(), "{:?}", log.report().faults);
+    log.key = next();
+    let index = log.of_task("e", opened());
+    assert_place(
+        &log.report(),
+        Check::Signatures,
+        Some(index),
+        "envelope.signatures",
+    );
+
+    let mut log = written();
+    let index = log.append(approver(Kind::KeyRotate, &record_key()));
     assert_place(&log.report(), Check::Chain, Some(index), "key.spki");
 }
 

@@ -20,6 +20,8 @@ use crate::verify::{Check, Fault, Options, Report, verify, verify_bytes};
 
 pub(super) const ORIGIN: &str = "log.example/one";
 pub(super) const TASK: &str = "task-7";
+/// Who has a key, and signs.
+pub(super) const APPROVER: &str = "cleo";
 
 pub(super) fn log_key() -> SigningKey {
     SigningKey::from_seed([1; 32])
@@ -43,8 +45,10 @@ pub(super) fn trust() -> TrustFile {
             to_index: None,
         }],
         approvers: vec![ApproverKey {
-            name: "ada".to_owned(),
+            name: APPROVER.to_owned(),
             key: approver_key().public(),
+            from_index: 0,
+            to_index: None,
         }],
         root: Vec::new(),
     }
@@ -299,6 +303,13 @@ pub(super) fn approval(record: &Record, approver: &str, decision: Decision) -> A
         subject,
         envelope: None,
     }
+}
+
+/// Puts what the approver with a key signed in the place of what the host says that the first one decided.
+pub(super) fn signed_by_approver(record: &mut Record, envelope: &Envelope) {
+    let approval = &mut record.approvals[0];
+    approval.approver = APPROVER.to_owned();
+    approval.envelope = Some(envelope.pae_digest());
 }
 
 /// The authorization of the effectful step: a policy asked two treasurers, and both approved.

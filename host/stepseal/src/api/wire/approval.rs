@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::dsse::Envelope;
 use stepseal_receipts::time::Timestamp;
 use utoipa::ToSchema;
 
@@ -110,6 +111,10 @@ pub struct Decision {
     /// When.
     #[schema(value_type = TimestampText)]
     pub at: Timestamp,
+    /// SHA-256 of the PAE of what the approver signed; absent where they have no key, and the decision is a claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DigestText, nullable = false)]
+    pub envelope: Option<Digest>,
 }
 
 impl From<engine::Decided> for Decision {
@@ -124,6 +129,7 @@ impl From<engine::Decided> for Decision {
             },
             comment: decided.comment,
             at: decided.at,
+            envelope: decided.signed.map(|signed| signed.envelope),
         }
     }
 }
@@ -153,6 +159,10 @@ pub struct NewDecision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub comment: Option<String>,
+    /// The same, signed by the approver: a DSSE envelope (FORMAT.md §2, "An approver's own envelope"). Who has a key must sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false)]
+    pub envelope: Option<Envelope>,
 }
 
 impl From<NewDecision> for engine::Decide {
@@ -166,6 +176,7 @@ impl From<NewDecision> for engine::Decide {
             approver: decision.approver,
             role: decision.role,
             comment: decision.comment,
+            envelope: decision.envelope,
         }
     }
 }

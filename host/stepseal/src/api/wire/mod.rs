@@ -5,6 +5,7 @@
 //! by `TryFrom` where the database holds JSON text that might not be readable.
 
 pub mod approval;
+pub mod approver;
 pub mod component;
 pub mod event;
 pub mod grant;
@@ -26,6 +27,7 @@ use crate::store::StoreError;
 pub use approval::{
     Approval, ApprovalState, ApprovalSummary, Ask, Choice, Decision, LastLikeIt, NewDecision,
 };
+pub use approver::{Approver, NewApprover};
 pub use component::{Component, ComponentKind};
 pub use event::Event;
 pub use grant::{Grant, GrantDocument, GrantLimits};

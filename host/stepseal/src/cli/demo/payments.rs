@@ -138,6 +138,7 @@ fn approved(teller: &Teller, story: &mut Story) -> anyhow::Result<String> {
             approver: "dana".to_owned(),
             role: None,
             comment: Some("matches invoice 2042".to_owned()),
+            envelope: None,
         };
         client.post(&place, &decision)
     };

@@ -71,11 +71,12 @@ impl OpenShard {
             "components": carried.components,
             "grants": carried.grants,
             "policies": carried.policies,
+            "approvers": carried.approvers,
             "buckets": carried.buckets,
         });
         context.output.result(&value, || {
             format!(
-                "the log {} continues {} from its {} records on\n  carried over: {} components, {} grants, {} policies, {} buckets\n  \
+                "the log {} continues {} from its {} records on\n  carried over: {} components, {} grants, {} policies, {} approvers, {} buckets\n  \
                  not carried over: tasks. What they did after the copy was made is not known here\n  \
                  next: stepseal serve --data {}",
                 one_line(&origin),
@@ -84,6 +85,7 @@ impl OpenShard {
                 carried.components,
                 carried.grants,
                 carried.policies,
+                carried.approvers,
                 carried.buckets,
                 new.root().display()
             )

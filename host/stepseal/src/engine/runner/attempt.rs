@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::record::{self, Stage as RecordStage, Status};
+use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
     BucketSource, Cancel, Invocation, KeyValueAccess, Limits, Live, Outcome, Stage, StepCall,
@@ -13,6 +13,7 @@ use stepseal_sandbox::{
 };
 use tokio::sync::OwnedMutexGuard;
 
+use crate::engine::approvers::Given;
 use crate::engine::components::Plugin;
 use crate::engine::grants::Grant;
 use crate::engine::payload::{Payload, read_json};
@@ -301,7 +302,7 @@ pub(super) struct Authorized {
     pub(super) judgements: Vec<Judgement>,
     pub(super) shown: Option<Payload>,
     /// What people decided, where they were asked.
-    pub(super) approvals: Vec<record::Approval>,
+    pub(super) approvals: Vec<Given>,
     /// How often what it read had changed when it was to be committed.
     pub(super) conflicts: u32,
 }

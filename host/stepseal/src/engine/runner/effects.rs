@@ -318,6 +318,11 @@ impl Runner {
     ) -> Result<(), RunError> {
         let authorized = &ran.authorized;
         let step = self.step_ref(authorized.view.index, authorized.view.attempt);
+        let approvals = if authorized.bench.effects {
+            Vec::new()
+        } else {
+            self.given(authorized)
+        };
         self.record(kind, |record| {
             describe(record, step, &authorized.bench);
             record.input = Some(authorized.input.stored().commitment());
@@ -328,7 +333,7 @@ impl Runner {
                     .iter()
                     .map(Judgement::to_record)
                     .collect();
-                record.approvals.clone_from(&authorized.approvals);
+                record.approvals = approvals;
             }
             record
                 .verdicts
@@ -453,6 +458,7 @@ impl Runner {
     ) -> Result<(), RunError> {
         let now = self.engine.0.clock.now();
         let step = self.step_ref(authorized.view.index, authorized.view.attempt);
+        let approvals = self.given(authorized);
         self.record(kind, |record| {
             describe(record, step, &authorized.bench);
             record.input = Some(authorized.input.stored().commitment());
@@ -461,13 +467,20 @@ impl Runner {
                 .iter()
                 .map(Judgement::to_record)
                 .collect();
-            record.approvals.clone_from(&authorized.approvals);
+            record.approvals = approvals;
             record.time = Some(record::Span {
                 start: now,
                 end: now,
             });
             record.outcome = outcome;
         })
+    }
+
+    /// What people decided, for a record of the next commit.
+    fn given(&mut self, authorized: &Authorized) -> Vec<record::Approval> {
+        let given = &authorized.approvals;
+        self.pending.given.extend_from_slice(given);
+        given.iter().map(|given| given.approval.clone()).collect()
     }
 
     /// Id and attempt, as events name a step.

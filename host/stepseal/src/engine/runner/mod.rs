@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
+use super::approvers::Given;
 use super::event::Event;
 use super::payload::Payload;
 use super::task::{Misfit, Task};
@@ -118,6 +119,8 @@ struct Pending {
     records: Vec<NewRecord>,
     blobs: Vec<NewBlob>,
     approvals: Vec<ApprovalRow>,
+    /// Decisions that the records speak of.
+    given: Vec<Given>,
     keyvalue: KeyValueChanges,
 }
 
@@ -164,6 +167,7 @@ impl Runner {
                 records: first.records,
                 blobs: first.blobs,
                 approvals: first.approvals,
+                given: Vec::new(),
                 keyvalue: first.keyvalue,
             };
             runner.accepting = Some(reply);
@@ -472,6 +476,7 @@ impl Runner {
     /// Commits what happened so far; a host should look at the task again at `wake_at`.
     async fn flush_until(&mut self, wake_at: Option<Timestamp>) -> Result<(), RunError> {
         let pending = std::mem::take(&mut self.pending);
+        let _held = self.engine.holding_approvers(&pending.given).await?;
         let at = self.engine.0.clock.now();
         let transition = Transition {
             task: self.task.id.clone(),

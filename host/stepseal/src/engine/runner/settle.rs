@@ -6,7 +6,8 @@ use stepseal_receipts::time::Timestamp;
 
 use super::attempt::{self, Authorized, Bench, View};
 use super::{RunError, Runner, SIDE_BY_SIDE_MAX};
-use crate::engine::approvals::{Ask, Decided, Shown, decisions};
+use crate::engine::approvals::{Ask, Decided, Shown, decision, decisions};
+use crate::engine::approvers::Given;
 use crate::engine::event::Event;
 use crate::engine::payload::Payload;
 use crate::engine::{Engine, EngineError};
@@ -93,22 +94,28 @@ impl Runner {
                 })
             }
             ApprovalState::Rejected => {
-                let decided = decisions(&row)?;
+                let mut decided = decisions(&row)?;
                 let message = rejection(&decided);
+                // It stays a rejection; the record speaks of what still counts.
+                let rules = self.engine.rules().await?;
+                decided.retain(|decided| decided.counts(&rules));
                 let authorized = self
                     .authorized_before(index, recorded(&row, &decided))
                     .await?;
                 self.deny(&authorized, "rejected".to_owned(), message)
             }
             ApprovalState::Approved => {
-                let shown = Shown::read(&row)?;
-                if !shown.holds(&*self.engine.rules().await?) {
+                let (shown, decided) = (Shown::read(&row)?, decisions(&row)?);
+                let rules = self.engine.rules().await?;
+                if !shown.holds(&rules) || !decided.iter().all(|decided| decided.counts(&rules)) {
                     self.pending.approvals.push(ApprovalRow {
                         state: ApprovalState::Void,
                         ..row
                     });
                     self.begin()?;
-                    let reason = "grants or policies changed after it was approved".to_owned();
+                    let reason =
+                        "grants, policies or an approver's keys changed after it was approved"
+                            .to_owned();
                     return self.emit(Event::StepVoided {
                         step,
                         attempt,
@@ -116,7 +123,7 @@ impl Runner {
                     });
                 }
                 let authorized = self
-                    .authorized_before(index, recorded(&row, &decisions(&row)?))
+                    .authorized_before(index, recorded(&row, &decided))
                     .await?;
                 if authorized.bench.effects {
                     self.authorize(&authorized)?;
@@ -137,14 +144,18 @@ impl Runner {
             Some(row) => recorded(&row, &decisions(&row)?),
             None => Vec::new(),
         };
+        let rules = self.engine.rules().await?;
+        let counts = |given: &Given| rules.counts(&given.approval.approver, given.key.as_ref());
+        let counting = approvals.iter().all(counts);
         let authorized = self.authorized_before(index, approvals).await?;
         let judged = self.task.steps[index].judged.as_ref();
         let same = judged.is_some_and(|judged| {
             judged.grants == authorized.bench.grant.digest
                 && judged.policies == authorized.bench.rules.policies_digest
         });
-        if !same {
-            let message = "grants or policies changed after this attempt was authorised";
+        if !same || !counting {
+            let message =
+                "grants, policies or an approver's keys changed after this attempt was authorised";
             return self.fail_unrun(
                 index,
                 authorized.view.attempt,
@@ -178,7 +189,7 @@ impl Runner {
     async fn authorized_before(
         &mut self,
         index: usize,
-        approvals: Vec<record::Approval>,
+        approvals: Vec<Given>,
     ) -> Result<Authorized, RunError> {
         let progress = &self.task.steps[index];
         let judged = progress.judged.as_ref().ok_or_else(|| {
@@ -279,19 +290,18 @@ fn rejection(decided: &[Decided]) -> String {
 }
 
 /// Decisions as a record names them.
-fn recorded(row: &ApprovalRow, decided: &[Decided]) -> Vec<record::Approval> {
+fn recorded(row: &ApprovalRow, decided: &[Decided]) -> Vec<Given> {
     decided
         .iter()
-        .map(|decided| record::Approval {
-            approver: decided.approver.clone(),
-            decision: if decided.approve {
-                record::Decision::Approve
-            } else {
-                record::Decision::Reject
+        .map(|decided| Given {
+            approval: record::Approval {
+                approver: decided.approver.clone(),
+                decision: decision(decided.approve),
+                role: decided.role.clone(),
+                subject: row.subject,
+                envelope: decided.signed.as_ref().map(|signed| signed.envelope),
             },
-            role: decided.role.clone(),
-            subject: row.subject,
-            envelope: None,
+            key: decided.signed.as_ref().map(|signed| signed.key.clone()),
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Questions put to people.
 
 use super::{Fixture, accept, assert_refused, at, digest, task, transition};
-use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, Store, Transition};
+use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, SignedApproval, Store, Transition};
 
 fn approval(id: &str, task: &str, state: ApprovalState) -> ApprovalRow {
     ApprovalRow {
@@ -40,7 +40,7 @@ pub(crate) async fn an_approval_is_closed_unless_somebody_decided_first(fixture:
     };
     assert!(
         store
-            .decide_approval(&by_mia, &decided.decisions)
+            .decide_approval(&by_mia, &decided.decisions, None)
             .await
             .unwrap()
     );
@@ -111,23 +111,33 @@ pub(crate) async fn a_decision_is_taken_once_and_makes_its_task_due(fixture: &im
     };
     let mia = by("mia", ApprovalState::Open);
     let leo = by("leo", ApprovalState::Rejected);
+    let signed = |by: &str| SignedApproval {
+        digest: digest(by),
+        envelope: by.into(),
+    };
+    let (of_mia, of_leo) = (signed("mia"), signed("leo"));
     let (one, two) = tokio::join!(
-        store.decide_approval(&mia, "[]"),
-        store.decide_approval(&leo, "[]")
+        store.decide_approval(&mia, "[]", Some(&of_mia)),
+        store.decide_approval(&leo, "[]", Some(&of_leo))
     );
     let (one, two) = (one.unwrap(), two.unwrap());
     assert!(
         one != two,
         "of two decisions on the same state of things one is taken"
     );
-    let taken = if one { mia } else { leo };
+    let (taken, of_taken) = if one { (mia, of_mia) } else { (leo, of_leo) };
+    // What the other one signed is not kept either.
+    assert_eq!(
+        store.signed_approvals("t").await.unwrap(),
+        [of_taken.envelope]
+    );
     assert_eq!(store.approval("a").await.unwrap(), Some(taken.clone()));
     assert_eq!(store.task("t").await.unwrap().unwrap().pokes, 1);
     assert_eq!(store.due(at(1), 9).await.unwrap(), ["t"]);
 
     let approved = by("both", ApprovalState::Approved);
     let second = store
-        .decide_approval(&approved, &taken.decisions)
+        .decide_approval(&approved, &taken.decisions, None)
         .await
         .unwrap();
     assert_eq!(second, taken.state == ApprovalState::Open);
@@ -142,12 +152,12 @@ pub(crate) async fn a_decision_on_something_else_is_not_stored(fixture: &impl Fi
         state: ApprovalState::Approved,
         ..void.clone()
     };
-    assert!(!store.decide_approval(&approved, "[]").await.unwrap());
+    assert!(!store.decide_approval(&approved, "[]", None).await.unwrap());
     let unknown = ApprovalRow {
         id: "b".into(),
         ..approved
     };
-    assert!(!store.decide_approval(&unknown, "[]").await.unwrap());
+    assert!(!store.decide_approval(&unknown, "[]", None).await.unwrap());
     assert_eq!(store.approval("a").await.unwrap(), Some(void));
     assert_eq!(store.approval("b").await.unwrap(), None);
     assert_eq!(store.task("t").await.unwrap().unwrap().pokes, 0);

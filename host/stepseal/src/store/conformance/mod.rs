@@ -37,6 +37,7 @@ macro_rules! suite {
         $crate::store::conformance::suite! { @cases $fixture,
             operator::a_database_is_claimed_once,
             operator::a_key_takes_the_place_of_another_where_the_log_says_so,
+            operator::a_key_of_an_approver_counts_between_the_records_of_it,
             operator::a_healthy_database_passes_the_probe,
             operator::a_component_is_added_once,
             operator::a_name_and_version_belong_to_one_component,

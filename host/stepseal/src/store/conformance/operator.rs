@@ -5,7 +5,8 @@ use stepseal_receipts::record::KeyRole;
 
 use super::{Fixture, act, at, digest};
 use crate::store::{
-    AddComponent, ComponentKind, ComponentRow, GrantRow, Identity, KeyRow, PolicyRow, StoreError,
+    AddComponent, ApproverRow, ComponentKind, ComponentRow, GrantRow, Identity, KeyRow, PolicyRow,
+    StoreError,
 };
 
 fn key(n: u8) -> PublicKey {
@@ -86,6 +87,31 @@ pub(crate) async fn a_key_takes_the_place_of_another_where_the_log_says_so(fixtu
     };
     let keys = store.keys().await.unwrap();
     assert_eq!(keys, [log, old(Some(2)), new(2)]);
+}
+
+pub(crate) async fn a_key_of_an_approver_counts_between_the_records_of_it(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    store.claim(&identity(), act("opened")).await.unwrap();
+    let dana = store.add_approver("dana", &key(3), act("added")).await;
+    let dana = dana.unwrap();
+    assert_eq!((dana.from_index, dana.to_index), (1, None));
+    let ada = store.add_approver("ada", &key(4), act("another")).await;
+    assert!(store.end_approver(&key(3), act("ended")).await.unwrap());
+    for gone in [key(3), key(5)] {
+        assert!(!store.end_approver(&gone, act("again")).await.unwrap());
+    }
+    let again = store.add_approver("dana", &key(3), act("again")).await;
+    assert!(
+        matches!(again, Err(StoreError::Refused { .. })),
+        "{again:?}"
+    );
+    let ended = ApproverRow {
+        to_index: Some(3),
+        ..dana
+    };
+    assert_eq!(store.approvers().await.unwrap(), [ended, ada.unwrap()]);
+    // What was refused is not in the log.
+    assert_eq!(store.log_head().await.unwrap().size, 4);
 }
 
 pub(crate) async fn a_healthy_database_passes_the_probe(fixture: &impl Fixture) {

@@ -5,7 +5,7 @@ use sqlx::{Connection, SqlitePool};
 
 use super::row;
 use super::writer::Writer;
-use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, StoreError};
+use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, SignedApproval, StoreError};
 
 const STATES: [ApprovalState; 5] = [
     ApprovalState::Open,
@@ -90,6 +90,7 @@ pub(super) async fn decide(
     writer: &Writer,
     new: ApprovalRow,
     before: String,
+    signed: Option<SignedApproval>,
 ) -> Result<bool, StoreError> {
     writer
         .write(move |connection| {
@@ -109,6 +110,16 @@ pub(super) async fn decide(
                     transaction.rollback().await?;
                     return Ok(false);
                 }
+                if let Some(signed) = signed {
+                    sqlx::query(
+                        "INSERT INTO signed_approvals (task, digest, envelope) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(new.task.clone())
+                    .bind(row::bytes(&signed.digest))
+                    .bind(signed.envelope)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
                 sqlx::query(
                     "UPDATE tasks SET pokes = pokes + 1, due_ms = 0 \
                      WHERE id = $1 AND state IN ('queued', 'running', 'waiting')",
@@ -121,6 +132,15 @@ pub(super) async fn decide(
             })
         })
         .await
+}
+
+pub(super) async fn signed(readers: &SqlitePool, task: &str) -> Result<Vec<String>, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT envelope FROM signed_approvals WHERE task = $1 ORDER BY digest")
+            .bind(task.to_owned())
+            .fetch_all(readers)
+            .await?,
+    )
 }
 
 pub(super) async fn last_approved(

@@ -68,12 +68,9 @@ pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<KeyRow>, StoreError>
         .await?
         .into_iter()
         .map(|(role, key, from, to)| {
-            let key: [u8; 32] = key
-                .try_into()
-                .map_err(|_| corrupt("it has another length".to_owned()))?;
             Ok(KeyRow {
                 role: row::name("the role of a key", &role, KeyRole::ALL, KeyRole::as_str)?,
-                key: PublicKey::from_bytes(&key).map_err(|error| corrupt(error.to_string()))?,
+                key: row::key("a key of the log", key)?,
                 from_index: row::unsigned("the first index of a key", from)?,
                 to_index: to
                     .map(|to| row::unsigned("the last index of a key", to))

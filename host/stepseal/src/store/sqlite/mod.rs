@@ -7,6 +7,7 @@
 //! Every file here holds one concern and the SQL for it. The text of SQL never depends on data.
 
 mod approvals;
+mod approvers;
 mod batch;
 mod components;
 mod erase;
@@ -31,14 +32,16 @@ use crate::store::{KeyPage, Versioned};
 use async_trait::async_trait;
 use sqlx::SqlitePool;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::tree::NodeId;
 
 use self::writer::Writer;
 use super::{
-    Accept, AddComponent, ApprovalQuery, ApprovalRow, CheckpointRow, CommitError, ComponentKind,
-    ComponentRow, CosignatureRow, EventRow, GrantRow, Identity, KeyRow, LogHead, LogRow, NewAct,
-    NewTask, PolicyRow, RecordRow, Store, StoreError, TaskQuery, TaskRow, Transition,
+    Accept, AddComponent, ApprovalQuery, ApprovalRow, ApproverRow, CheckpointRow, CommitError,
+    ComponentKind, ComponentRow, CosignatureRow, EventRow, GrantRow, Identity, KeyRow, LogHead,
+    LogRow, NewAct, NewTask, PolicyRow, RecordRow, SignedApproval, Store, StoreError, TaskQuery,
+    TaskRow, Transition,
 };
 
 /// A database in one file.
@@ -95,6 +98,23 @@ impl Store for SqliteStore {
 
     async fn end_key(&self, key: &KeyRow, act: NewAct) -> Result<(), StoreError> {
         keys::end(&self.writer, key.clone(), act).await
+    }
+
+    async fn add_approver(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        act: NewAct,
+    ) -> Result<ApproverRow, StoreError> {
+        approvers::add(&self.writer, name.to_owned(), key.clone(), act).await
+    }
+
+    async fn end_approver(&self, key: &PublicKey, act: NewAct) -> Result<bool, StoreError> {
+        approvers::end(&self.writer, key.clone(), act).await
+    }
+
+    async fn approvers(&self) -> Result<Vec<ApproverRow>, StoreError> {
+        approvers::all(&self.readers).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -221,8 +241,23 @@ impl Store for SqliteStore {
         approvals::list(&self.readers, query).await
     }
 
-    async fn decide_approval(&self, row: &ApprovalRow, before: &str) -> Result<bool, StoreError> {
-        approvals::decide(&self.writer, row.clone(), before.to_owned()).await
+    async fn decide_approval(
+        &self,
+        row: &ApprovalRow,
+        before: &str,
+        signed: Option<&SignedApproval>,
+    ) -> Result<bool, StoreError> {
+        approvals::decide(
+            &self.writer,
+            row.clone(),
+            before.to_owned(),
+            signed.cloned(),
+        )
+        .await
+    }
+
+    async fn signed_approvals(&self, task: &str) -> Result<Vec<String>, StoreError> {
+        approvals::signed(&self.readers, task).await
     }
 
     async fn last_approved(&self, likeness: &str) -> Result<Option<ApprovalRow>, StoreError> {

@@ -2,6 +2,7 @@
 //! [`StoreError::Corrupt`], not a panic and not a guess.
 
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::time::Timestamp;
 
 use crate::store::StoreError;
@@ -76,4 +77,16 @@ pub(super) fn name<T: Copy>(
             what,
             why: format!("{text:?} is not a name it can have"),
         })
+}
+
+/// A column of a public key.
+pub(super) fn key(what: &'static str, bytes: Vec<u8>) -> Result<PublicKey, StoreError> {
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| StoreError::Corrupt {
+        what,
+        why: "it has another length".to_owned(),
+    })?;
+    PublicKey::from_bytes(&bytes).map_err(|error| StoreError::Corrupt {
+        what,
+        why: error.to_string(),
+    })
 }

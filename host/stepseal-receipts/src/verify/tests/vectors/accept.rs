@@ -11,7 +11,7 @@ use crate::keys::SigningKey;
 use crate::note::{self, Note};
 use crate::payload::Blob;
 use crate::record::{Decision, Kind, Mode, Record, Stage, Status, VerdictKind};
-use crate::trust::RecordKey;
+use crate::trust::{ApproverKey, RecordKey};
 
 fn of(name: &str, about: &str, records: &[Record]) -> Vector {
     Vector::accepted(name, about, &receipt_of(records))
@@ -194,12 +194,28 @@ fn containers() -> Vec<Vector> {
 
     let mut records = effectful();
     records[1] = authorized();
-    let said = json!({"decision": "approve", "note": "seen",
+    let said = json!({"decision": "approve", "note": "seen", "role": "treasurer",
         "subject": {"sha256": records[1].approvals[0].subject.to_hex()}});
     let envelope = Envelope::sign(IN_TOTO, json::canonical(&said), &approver_key());
-    records[1].approvals[0].envelope = Some(envelope.pae_digest());
+    signed_by_approver(&mut records[1], &envelope);
     let mut signed = receipt_of(&records);
     signed.approvals = vec![envelope];
+
+    let mut records = effectful();
+    records[1] = authorized();
+    records[1].approvals[0].approver = APPROVER.to_owned();
+    let unsigned = receipt_of(&records);
+    let mut later = trust();
+    later.approvers[0].from_index = index_of(1) + 1;
+    let mut ranges = trust();
+    (ranges.approvers[0].from_index, ranges.approvers[0].to_index) =
+        (index_of(1), Some(index_of(1)));
+    ranges.approvers.push(ApproverKey {
+        name: APPROVER.to_owned(),
+        key: SigningKey::from_seed([78; 32]).public(),
+        from_index: 0,
+        to_index: None,
+    });
 
     let mut keys = trust();
     keys.records[0].to_index = Some(index_of(1));
@@ -248,6 +264,18 @@ fn containers() -> Vec<Vector> {
             "An approver signed the approval too.",
             &signed,
         ),
+        base(
+            "container/approver-later",
+            "An approver who has a key since then did not sign.",
+            &unsigned,
+        )
+        .with_trust(later.to_json()),
+        base(
+            "container/approver-ranges",
+            "An approver signed with one of two keys, at the only index it is valid at.",
+            &signed,
+        )
+        .with_trust(ranges.to_json()),
         base(
             "container/key-ranges",
             "Two keys are valid at an index, and one of them in two ranges.",

@@ -489,11 +489,11 @@ fn approvers() -> Vec<Vector> {
         records
     };
     let subject = records()[1].approvals[0].subject.to_hex();
-    let said = |decision: &str, subject: &str| json!({"decision": decision, "subject": {"sha256": subject}});
+    let said = |decision: &str, subject: &str| json!({"decision": decision, "role": "treasurer", "subject": {"sha256": subject}});
     let with = |payload: Vec<u8>, payload_type: &str, key: &SigningKey| {
         let envelope = Envelope::sign(payload_type, payload, key);
         let mut records = records();
-        records[1].approvals[0].envelope = Some(envelope.pae_digest());
+        signed_by_approver(&mut records[1], &envelope);
         let mut receipt = receipt_of(&records);
         receipt.approvals = vec![envelope];
         receipt
@@ -518,6 +518,32 @@ fn approvers() -> Vec<Vector> {
         )
     };
     let base = with(good.clone(), IN_TOTO, &approver_key());
+    let unsigned = {
+        let mut records = records();
+        records[1].approvals[0].approver = APPROVER.to_owned();
+        receipt_of(&records)
+    };
+    let unsigned_later = unsigned.clone();
+    let mut ended = trust();
+    ended.approvers[0].to_index = Some(index_of(1) - 1);
+    let ranged = |name: &str, about: &str, from_index: u64, to_index: Option<u64>| {
+        let mut trust = trust();
+        trust.approvers[0].from_index = from_index;
+        trust.approvers[0].to_index = to_index;
+        one(name, about, good.clone(), IN_TOTO, &approver_key()).with_trust(trust.to_json())
+    };
+    let early = ranged(
+        "too-early",
+        "The record stands before the approver's key counts.",
+        index_of(1) + 1,
+        None,
+    );
+    let late = ranged(
+        "too-late",
+        "The record stands after the approver's key counted.",
+        0,
+        Some(index_of(1) - 1),
+    );
     let mut absent = base.clone();
     absent.approvals.clear();
     let mut doubled = base.clone();
@@ -563,14 +589,39 @@ fn approvers() -> Vec<Vector> {
         one(
             "no-subject",
             "The approver signed no subject.",
-            json::canonical(&json!({"decision": "approve"})),
+            json::canonical(&json!({"decision": "approve", "role": "treasurer"})),
             IN_TOTO,
             &approver_key(),
         ),
         one(
             "no-decision",
             "The approver signed no decision.",
-            json::canonical(&json!({"subject": {"sha256": subject}})),
+            json::canonical(&json!({"role": "treasurer", "subject": {"sha256": subject}})),
+            IN_TOTO,
+            &approver_key(),
+        ),
+        one(
+            "no-role",
+            "The approver signed no role, and the record gives one.",
+            json::canonical(&json!({"decision": "approve", "subject": {"sha256": subject}})),
+            IN_TOTO,
+            &approver_key(),
+        ),
+        one(
+            "other-role",
+            "The approver signed another role.",
+            json::canonical(
+                &json!({"decision": "approve", "role": "intern", "subject": {"sha256": subject}}),
+            ),
+            IN_TOTO,
+            &approver_key(),
+        ),
+        one(
+            "role-no-text",
+            "The role that the approver signed is no text.",
+            json::canonical(
+                &json!({"decision": "approve", "role": true, "subject": {"sha256": subject}}),
+            ),
             IN_TOTO,
             &approver_key(),
         ),
@@ -585,7 +636,7 @@ fn approvers() -> Vec<Vector> {
             "number",
             "What the approver signed has a JSON number.",
             json::canonical(
-                &json!({"decision": "approve", "n": 1, "subject": {"sha256": subject}}),
+                &json!({"decision": "approve", "n": 1, "role": "treasurer", "subject": {"sha256": subject}}),
             ),
             IN_TOTO,
             &approver_key(),
@@ -604,6 +655,22 @@ fn approvers() -> Vec<Vector> {
             Some(1),
             "approvals[0]",
         ),
+        refused(
+            "unsigned",
+            "The host says that an approver who has a key decided, and nothing that they signed.",
+            unsigned,
+            Some(1),
+            "approvals[0].envelope",
+        ),
+        Vector::refused(
+            "approver/unsigned-since",
+            "The key of an approver does not count any more, and the host says that they decided.",
+            &unsigned_later,
+            ("signatures", Some(1), "approvals[0].envelope"),
+        )
+        .with_trust(ended.to_json()),
+        early,
+        late,
         refused(
             "left-out",
             "The record speaks of an approver's envelope that is not in the receipt.",

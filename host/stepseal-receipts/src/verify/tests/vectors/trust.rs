@@ -86,6 +86,16 @@ const ROWS: &[Row] = &[
     ("record-key-doubled", "A record key stands twice for one range.", "records[1]", |t| t["records"] = json!([t["records"][0], t["records"][0]])),
     ("log-key-doubled", "A log key stands twice.", "log[1]", |t| t["log"] = json!([t["log"][0], t["log"][0]])),
     ("key-in-two-roles", "An approver's key is the record key.", "approvers[0]", |t| t["approvers"][0]["key"] = t["records"][0]["key"].clone()),
+    ("approver-doubled", "An approver's key stands twice, for ranges that are apart.", "approvers[1]", |t| {
+        let mut ended = t["approvers"][0].clone();
+        ended["toIndex"] = json!("4");
+        t["approvers"][0]["fromIndex"] = json!("5");
+        t["approvers"] = json!([ended, t["approvers"][0]]);
+    }),
+    ("approver-range-turned", "The range of an approver's key ends before it begins.", "approvers[0].toIndex", |t| {
+        t["approvers"][0]["fromIndex"] = json!("5");
+        t["approvers"][0]["toIndex"] = json!("4");
+    }),
     ("approver-without-a-name", "An approver has an empty name.", "approvers[0].name", |t| t["approvers"][0]["name"] = json!("")),
 ];
 

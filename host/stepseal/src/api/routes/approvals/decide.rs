@@ -27,7 +27,7 @@ impl JsonBody for NewDecision {
     request_body = NewDecision,
     responses(
         (status = 200, description = "The approval as it is now", body = Approval),
-        (status = 403, description = "This approver may not decide it", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "This approver may not decide it, or has a key and did not sign this with it", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is decided, has changed or has lapsed (`already-decided`, `changed`, `expired`)",
             body = Problem, content_type = "application/problem+json"),
