@@ -7,7 +7,6 @@ where a receipt is refused. It asks no witnesses (verify_witnesses.py does) and 
 import argparse, base64, datetime, decimal, hashlib, json, re, sys, types
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 CHECKS, END = ("signatures", "chain", "inclusion", "completeness", "append-only", "witnessed", "disclosure", "replay"), 2**64 - 1
 RECEIPT_BYTES_MAX, PLAN_BYTES_MAX, TRUST_BYTES_MAX, NOTE_BYTES_MAX, RECORD_BYTES_MAX = 64 << 20, 16 << 20, 1 << 20, 64 << 10, 32 << 10
 IN_TOTO, BLIND1, SPKI = "application/vnd.in-toto+json", b"stepseal/payload/v1\n", bytes.fromhex("302a300506032b6570032100")
@@ -227,8 +226,8 @@ def check_envelopes(envelopes, entries, approvers):
     for approval, index in given:
         begun = [ranged(key) for key in approvers if key["name"] == approval["approver"] and ranged(key)[1] <= index]
         envelope = shown.get(approval["envelope"]) or need(not begun, "an approver who has a key did not sign", None)
-        keys = [key for key, _, last in begun if index <= last]
-        said = envelope and believe(envelope, keys) and read(SAID, parse(envelope["payload"], RECORD_BYTES_MAX, 16, True), True)
+        signer = envelope and believe(envelope, [key for key, _, last in begun if index <= last])
+        said = signer and read(SAID, parse(envelope["payload"], RECORD_BYTES_MAX, 16, True), True)
         need(not said or said == {member: approval[member] for member in said}, "an approver's envelope says something else")
 def claims(record):  # every blob that a record speaks of
     sized = [record["input"], record["output"], *(verdict["input"] for verdict in record["verdicts"]), record["hostcalls"]]
