@@ -80,7 +80,7 @@ fn signed(
 }
 
 /// Keys and R of low, of full and of mixed order, in each of their spellings, with S below and beyond the order of the group:
-/// what "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, 2020) found verifiers to differ on. S fits the equation
+/// what "Taming the many `EdDSAs`" (Chalkias, Garillot, Nikolaenko, 2020) found verifiers to differ on. S fits the equation
 /// but for what the parts of low order add, which cancel out in some.
 #[test]
 fn points_of_low_and_mixed_order_and_their_spellings_are_judged_as_verify_strict_does() {
