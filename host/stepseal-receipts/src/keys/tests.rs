@@ -6,15 +6,7 @@ use super::*;
 mod strict;
 
 fn bytes<const N: usize>(hex: &str) -> [u8; N] {
-    let digits: Vec<u8> = hex
-        .bytes()
-        .map(|digit| crate::digest::nibble(digit).unwrap())
-        .collect();
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect();
-    bytes.try_into().unwrap()
+    crate::digest::read_hex(hex.as_bytes()).unwrap()
 }
 
 /// Adds the order of the group to S: the sum satisfies the equation as well, so a lax verifier would take a second spelling.
