@@ -49,22 +49,15 @@ impl Digest {
 
     /// Reads 64 lowercase hexadecimal digits, without the `sha256:`.
     pub fn from_hex(text: &str) -> Result<Self, DigestParseError> {
-        let digits: &[u8; 64] = text
-            .as_bytes()
-            .try_into()
-            .map_err(|_| DigestParseError::Length { bytes: text.len() })?;
-        let mut bytes = [0; 32];
-        for (position, byte) in bytes.iter_mut().enumerate() {
-            let high = nibble(digits[2 * position]).ok_or(DigestParseError::NotLowercaseHex {
-                position: 2 * position,
-            })?;
-            let low =
-                nibble(digits[2 * position + 1]).ok_or(DigestParseError::NotLowercaseHex {
-                    position: 2 * position + 1,
-                })?;
-            *byte = high << 4 | low;
-        }
-        Ok(Self(bytes))
+        read_hex(text.as_bytes()).map(Self).ok_or_else(|| {
+            let mut digits = text.bytes();
+            match digits.position(|digit| nibble(digit) == NO_DIGIT) {
+                Some(position) if text.len() == 64 => {
+                    DigestParseError::NotLowercaseHex { position }
+                }
+                _ => DigestParseError::Length { bytes: text.len() },
+            }
+        })
     }
 }
 
@@ -88,12 +81,29 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Exactly `N` bytes in lowercase hexadecimal.
+pub(crate) fn read_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    // Looked at once, after the last digit: a digest has 64 of them, and a record a dozen digests.
+    let mut seen = 0;
+    for (byte, &[high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+        let (high, low) = (nibble(high), nibble(low));
+        seen |= high | low;
+        *byte = high << 4 | low;
+    }
+    (seen < 16).then_some(bytes)
+}
+
+/// What [`nibble`] gives for anything else than a digit.
+const NO_DIGIT: u8 = 0xff;
+
 /// The value of one lowercase hexadecimal digit.
-pub(crate) fn nibble(digit: u8) -> Option<u8> {
-    // A table: a digest has 64 of them, and a record a dozen digests.
-    const NONE: u8 = 0xff;
+fn nibble(digit: u8) -> u8 {
     const VALUES: [u8; 256] = {
-        let mut values = [NONE; 256];
+        let mut values = [NO_DIGIT; 256];
         let mut value = 0;
         while value < 16 {
             values[b"0123456789abcdef"[value as usize] as usize] = value;
@@ -101,8 +111,7 @@ pub(crate) fn nibble(digit: u8) -> Option<u8> {
         }
         values
     };
-    let value = VALUES[usize::from(digit)];
-    (value != NONE).then_some(value)
+    VALUES[usize::from(digit)]
 }
 
 impl fmt::Display for Digest {

@@ -197,7 +197,7 @@ fn line_and_column(text: &[u8], offset: usize) -> (usize, usize) {
 
 /// Reads one JSON text of at most `limits.bytes_max` bytes, strictly.
 pub fn parse(text: &[u8], limits: &Limits) -> Result<Value, JsonError> {
-    parse_tree(text, limits)
+    parse_tree(text, limits).map(|(value, _)| value)
 }
 
 /// The same, as a value that borrows from the text.
@@ -205,10 +205,10 @@ pub(crate) fn parse_borrowed<'a>(
     text: &'a [u8],
     limits: &Limits,
 ) -> Result<Borrowed<'a>, JsonError> {
-    parse_tree(text, limits)
+    parse_tree(text, limits).map(|(value, _)| value)
 }
 
-fn parse_tree<'a, T: Tree<'a>>(text: &'a [u8], limits: &Limits) -> Result<T, JsonError> {
+fn parse_tree<'a, T: Tree<'a>>(text: &'a [u8], limits: &Limits) -> Result<(T, bool), JsonError> {
     if text.len() > limits.bytes_max {
         let kind = JsonErrorKind::TooLarge {
             bytes: text.len(),
@@ -234,13 +234,13 @@ pub(crate) fn parse_signed_borrowed<'a>(
     text: &'a [u8],
     limits: &Limits,
 ) -> Result<Borrowed<'a>, JsonError> {
-    let value = parse_borrowed(text, limits)?;
+    let (value, is_signed) = parse_tree::<Borrowed<'_>>(text, limits)?;
+    if is_signed {
+        return Ok(value);
+    }
     let mut path = Vec::new();
     if let Some(kind) = signed_fault(&value, &mut path) {
         return Err(JsonError::new(kind, &path, None));
-    }
-    if borrowed::strip_canonical(&value, text).is_some_and(<[u8]>::is_empty) {
-        return Ok(value);
     }
     let canonical = canonical(&Value::from(value));
     let offset = canonical

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::digest::{Digest, hex, nibble};
+use crate::digest::{Digest, hex, read_hex};
 use crate::keys::{KeyError, PublicKey, SigningKey};
 
 /// Most bytes of a note with its signatures.
@@ -138,7 +138,7 @@ pub(crate) fn parse_key(
     let (Some(name), Some(id), Some(base64)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(NoteError::VerifierKey);
     };
-    if id.len() != 8 || !id.bytes().all(|digit| nibble(digit).is_some()) {
+    if read_hex::<4>(id.as_bytes()).is_none() {
         return Err(NoteError::VerifierKey);
     }
     let bytes = STANDARD

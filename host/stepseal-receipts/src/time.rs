@@ -3,6 +3,7 @@
 //! There is no clock here. A time in a record is a claim of the host's clock, not proof.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::de::Error as _;
@@ -30,6 +31,27 @@ impl Timestamp {
     /// Milliseconds since the Unix epoch, at most [`UNIX_MS_MAX`].
     pub const fn unix_ms(self) -> u64 {
         self.0
+    }
+
+    /// Its one spelling. Without the machinery of `fmt`, since every record that ran has two.
+    pub(crate) fn text(self) -> [u8; 24] {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut number = |places: Range<usize>, mut value: u64| {
+            for digit in text[places].iter_mut().rev() {
+                *digit += u8::try_from(value % 10).expect("a digit");
+                value /= 10;
+            }
+        };
+        let (year, month, day) = civil_from_days(self.0 / DAY_MS);
+        let ms = self.0 % DAY_MS;
+        number(0..4, year);
+        number(5..7, month);
+        number(8..10, day);
+        number(11..13, ms / 3_600_000);
+        number(14..16, ms / 60_000 % 60);
+        number(17..19, ms / 1_000 % 60);
+        number(20..23, ms % 1_000);
+        text
     }
 }
 
@@ -89,14 +111,7 @@ fn days_in_month(year: u64, month: u64) -> u64 {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(self.0 / DAY_MS);
-        let ms = self.0 % DAY_MS;
-        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-            ms % 1_000
-        )
+        f.write_str(str::from_utf8(&self.text()).expect("digits and marks are ASCII"))
     }
 }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Number, Value};
 
 use super::parser::Tree;
-use super::write_string;
 
 /// Up to so many members are compared one by one with a new name; more are sorted.
 const COMPARED_MAX: usize = 16;
@@ -86,6 +85,10 @@ impl<'a> Tree<'a> for Borrowed<'a> {
     fn add(reading: &mut Reading<'a>, name: Cow<'a, str>, value: Self) {
         reading.members.push((name, value));
     }
+
+    fn rise(reading: &Reading<'a>) -> bool {
+        !reading.falls
+    }
 }
 
 impl From<Value> for Borrowed<'_> {
@@ -125,59 +128,4 @@ pub(crate) fn owned(members: Vec<(Cow<'_, str>, Borrowed<'_>)>) -> Map<String, V
         .into_iter()
         .map(|(name, value)| (name.into_owned(), Value::from(value)))
         .collect()
-}
-
-/// What of `text` is left after the canonical form of a value that has no number and whose names are ASCII; `None` where
-/// it does not start with that.
-pub(super) fn strip_canonical<'t>(value: &Borrowed<'_>, text: &'t [u8]) -> Option<&'t [u8]> {
-    match value {
-        Borrowed::Null => text.strip_prefix(b"null"),
-        Borrowed::Bool(true) => text.strip_prefix(b"true"),
-        Borrowed::Bool(false) => text.strip_prefix(b"false"),
-        Borrowed::Number(_) => None,
-        Borrowed::Text(string) => strip_string(string, text),
-        Borrowed::List(items) => {
-            let mut text = text.strip_prefix(b"[")?;
-            for (number, item) in items.iter().enumerate() {
-                if number > 0 {
-                    text = text.strip_prefix(b",")?;
-                }
-                text = strip_canonical(item, text)?;
-            }
-            text.strip_prefix(b"]")
-        }
-        Borrowed::Object(members) => {
-            if !members.is_sorted_by(|(one, _), (next, _)| one < next) {
-                return None;
-            }
-            let mut text = text.strip_prefix(b"{")?;
-            for (number, (name, member)) in members.iter().enumerate() {
-                if number > 0 {
-                    text = text.strip_prefix(b",")?;
-                }
-                text = strip_string(name, text)?.strip_prefix(b":")?;
-                text = strip_canonical(member, text)?;
-            }
-            text.strip_prefix(b"}")
-        }
-    }
-}
-
-#[expect(
-    clippy::ptr_arg,
-    reason = "that it is borrowed says that it had no escape"
-)]
-fn strip_string<'t>(string: &Cow<'_, str>, text: &'t [u8]) -> Option<&'t [u8]> {
-    match string {
-        // It had no escape, and nothing in it needs one.
-        Cow::Borrowed(string) => {
-            let text = text.strip_prefix(b"\"")?.strip_prefix(string.as_bytes())?;
-            text.strip_prefix(b"\"")
-        }
-        Cow::Owned(string) => {
-            let mut canonical = Vec::with_capacity(string.len() + 2);
-            write_string(string, &mut canonical);
-            text.strip_prefix(canonical.as_slice())
-        }
-    }
 }

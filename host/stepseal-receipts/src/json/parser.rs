@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
-use super::{JsonError, JsonErrorKind, SAFE_INTEGER_MAX, canonical_double};
+use super::{
+    JsonError, JsonErrorKind, SAFE_INTEGER_MAX, canonical_double, is_signed_name, write_string,
+};
 
 /// [`SAFE_INTEGER_MAX`] as a double.
 const SAFE_DOUBLE_MAX: f64 = 9_007_199_254_740_992.0;
@@ -61,6 +63,8 @@ pub(super) trait Tree<'a>: Sized {
     fn has(members: &mut Self::Members, name: &str) -> bool;
     /// Adds a member of a new name.
     fn add(members: &mut Self::Members, name: Cow<'a, str>, value: Self);
+    /// Whether the names are known to have come in the order of their bytes.
+    fn rise(members: &Self::Members) -> bool;
 }
 
 impl<'a> Tree<'a> for Value {
@@ -101,22 +105,29 @@ impl<'a> Tree<'a> for Value {
     fn add(members: &mut Self::Members, name: Cow<'a, str>, value: Self) {
         members.insert(name.into_owned(), value);
     }
+
+    fn rise(_: &Self::Members) -> bool {
+        false
+    }
 }
 
-/// Reads the one value that `text` is, which may take about `memory_bytes_max` bytes of memory.
+/// Reads the one value that `text` is, which may take about `memory_bytes_max` bytes of memory. Says beside it whether the
+/// text is known to be signed JSON in canonical form.
 pub(super) fn parse<'a, T: Tree<'a>>(
     text: &'a [u8],
     depth_max: usize,
     memory_bytes_max: usize,
-) -> Result<T, JsonError> {
+) -> Result<(T, bool), JsonError> {
     let mut parser = Parser {
         text,
         offset: 0,
         depth_max,
         memory_left: memory_bytes_max,
+        signed: true,
     };
     parser
         .document()
+        .map(|value| (value, parser.signed))
         .map_err(|Fault(at)| JsonError::new(at.kind, &at.path, Some((text, at.offset))))
 }
 
@@ -125,6 +136,9 @@ struct Parser<'a> {
     offset: usize,
     depth_max: usize,
     memory_left: usize,
+    /// Whether what was read so far is signed JSON in canonical form: no number, no null, no white space, names of the
+    /// allowed form that rise, no escape but where it must be.
+    signed: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -148,6 +162,7 @@ impl<'a> Parser<'a> {
     fn skip_white_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.offset += 1;
+            self.signed = false;
         }
     }
 
@@ -192,10 +207,16 @@ impl<'a> Parser<'a> {
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
             Some(b'"') => self.string().map(T::text),
-            Some(b'-' | b'0'..=b'9') => self.number().map(T::number),
+            Some(b'-' | b'0'..=b'9') => {
+                self.signed = false;
+                self.number().map(T::number)
+            }
             Some(b't') => self.word(b"true", T::boolean(true)),
             Some(b'f') => self.word(b"false", T::boolean(false)),
-            Some(b'n') => self.word(b"null", T::null()),
+            Some(b'n') => {
+                self.signed = false;
+                self.word(b"null", T::null())
+            }
             _ => Err(self.unexpected("a value")),
         }
     }
@@ -247,6 +268,7 @@ impl<'a> Parser<'a> {
             self.member::<T>(depth, &mut members)?;
             self.skip_white_space();
             if self.take(b'}') {
+                self.signed &= T::rise(&members);
                 return Ok(T::object(members));
             }
             if !self.take(b',') {
@@ -265,6 +287,7 @@ impl<'a> Parser<'a> {
             let kind = JsonErrorKind::DuplicateName(name.clone().into_owned());
             return Err(Fault::new(kind, name_offset).inside(&name));
         }
+        self.signed = self.signed && is_signed_name(&name);
         self.skip_white_space();
         if !self.take(b':') {
             return Err(self.unexpected("`:`").inside(&name));
@@ -281,6 +304,7 @@ impl<'a> Parser<'a> {
 
     /// The string that starts here, borrowed where it has no escape. Never allocates more than the text has bytes.
     fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+        let start = self.offset;
         self.offset += 1;
         let mut string = Cow::Borrowed("");
         loop {
@@ -297,12 +321,17 @@ impl<'a> Parser<'a> {
             match self.peek() {
                 Some(b'"') => {
                     self.offset += 1;
-                    // Borrows the run where nothing came before it.
-                    return Ok(if string.is_empty() {
-                        Cow::Borrowed(run)
-                    } else {
-                        string + run
-                    });
+                    if string.is_empty() {
+                        // Without an escape, nothing in it needs one.
+                        return Ok(Cow::Borrowed(run));
+                    }
+                    string += run;
+                    if self.signed {
+                        let mut canonical = Vec::with_capacity(self.offset - start);
+                        write_string(&string, &mut canonical);
+                        self.signed = canonical == self.text[start..self.offset];
+                    }
+                    return Ok(string);
                 }
                 Some(b'\\') => {
                     string += run;

@@ -533,8 +533,63 @@ fn nearly_json() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Signed JSON in canonical form, of which some has a byte replaced or something put in.
+fn nearly_signed() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        "[a-z\"\\\\/\u{1}\né]{0,4}".prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-cA_.1-]{1,2}", inner, 0..4)
+                .prop_map(|members| members.into_iter().collect()),
+        ]
+    });
+    let edit = prop_oneof![
+        Just(None),
+        any::<u8>().prop_map(|byte| Some((1, vec![byte]))),
+        prop::sample::select(vec![
+            " ", "\n", "null", "0", "\\u0061", "\\u0001", "\\/", "\\n", "b", "\"\"",
+        ])
+        .prop_map(|text| Some((0, text.into()))),
+    ];
+    (value, edit, any::<prop::sample::Index>()).prop_map(|(value, edit, index)| {
+        let mut text = canonical(&value);
+        let start = index.index(text.len());
+        if let Some((replaced, new)) = edit {
+            text.splice(start..start + replaced, new);
+        }
+        text
+    })
+}
+
+/// The rules of signed JSON, apart from its form.
+fn keeps_the_rules(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Number(_) => false,
+        Value::Bool(_) | Value::String(_) => true,
+        Value::Array(items) => items.iter().all(keeps_the_rules),
+        Value::Object(members) => members.iter().all(|(name, member)| {
+            let starts = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+            let goes_on = |byte: u8| starts(byte) || byte.is_ascii_digit() || b".-".contains(&byte);
+            name.bytes().next().is_some_and(starts)
+                && name.bytes().all(goes_on)
+                && keeps_the_rules(member)
+        }),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn signed_json_is_what_keeps_the_rules_and_is_its_own_canonical_form(text in nearly_signed()) {
+        let expected = parse(&text, &RECORD_LIMITS)
+            .is_ok_and(|value| keeps_the_rules(&value) && canonical(&value) == text);
+        let found = parse_signed(&text, &RECORD_LIMITS);
+        prop_assert_eq!(found.is_ok(), expected, "{:?}", found);
+    }
 
     #[test]
     fn every_value_survives_its_canonical_form(value in values()) {

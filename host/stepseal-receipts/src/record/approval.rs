@@ -19,15 +19,16 @@ pub fn approval_subject(
     grants: &Digest,
     policies: &Digest,
 ) -> (Vec<u8>, Digest) {
-    let preimage = Object::new()
-        .with("task", task)
-        .with("step", step)
-        .with_integer("attempt", u64::from(attempt))
+    let mut preimage = Vec::new();
+    Object::new(&mut preimage, None)
+        .with("attempt", u64::from(attempt))
         .with("component", *component)
-        .with("input", *input)
         .with("grants", *grants)
+        .with("input", *input)
         .with("policies", *policies)
-        .into_canonical();
+        .with("step", step)
+        .with("task", task)
+        .end();
     let digest = Digest::of(&preimage);
     (preimage, digest)
 }

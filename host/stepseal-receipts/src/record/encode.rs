@@ -1,412 +1,479 @@
-//! From a record to its statement, written as canonical JSON (RFC 8785) at once.
+//! From a record to its statement, written as canonical JSON (RFC 8785) at once: every record is signed on the way of a step,
+//! and as a tree of values first, writing it took twice as long.
 
-use std::borrow::Cow;
+use std::iter::Peekable;
+use std::vec;
 
 use serde_json::{Map, Value};
 
 use super::{
-    Actor, Approval, Binding, ComponentRef, ErasedEntry, Erasure, KeyChange, Limits, Outcome,
-    PREDICATE_TYPE, Record, Runtime, STATEMENT_TYPE, Shard, ShardHead, StepRef, TaskLink, Verdict,
+    Actor, Approval, Binding, ComponentRef, ErasedEntry, Erasure, Fuel, HostCalls, KeyChange,
+    Limits, Memory, Outcome, PREDICATE_TYPE, PolicyInput, Record, Runtime, STATEMENT_TYPE, Shard,
+    ShardHead, Span, StepRef, TaskLink, Trace, Verdict,
 };
 use crate::digest::{Digest, write_hex};
 use crate::json;
 use crate::payload::Commitment;
+use crate::time::Timestamp;
 
 /// Bytes that most statements fit in.
 const STATEMENT_BYTES_USUAL: usize = 4096;
 
-/// Members that most objects have room for; the predicate has more.
-const MEMBERS_USUAL: usize = 8;
-const PREDICATE_MEMBERS_USUAL: usize = 24;
-
-/// A value of a statement. It borrows what the record has, since every record is signed on the way of a step: as
-/// [`Value`]s with their own names, strings and maps, writing it took twice as long.
-pub(super) enum Node<'a> {
-    Text(Cow<'a, str>),
-    /// A decimal string.
-    Integer(u64),
-    /// Lowercase hexadecimal.
-    Hex(&'a [u8]),
-    /// `{"sha256":"<hex>"}`.
-    Digest(Digest),
-    Object(Vec<(&'a str, Node<'a>)>),
-    List(Vec<Node<'a>>),
-    /// What a later version wrote.
-    Unrecognised(&'a Value),
+/// A value that is written without looking at what else there is.
+pub(super) trait Leaf {
+    fn write(self, out: &mut Vec<u8>);
 }
 
-impl<'a> From<&'a str> for Node<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(Cow::Borrowed(text))
+impl Leaf for &str {
+    fn write(self, out: &mut Vec<u8>) {
+        json::write_string(self, out);
     }
 }
 
-impl From<String> for Node<'_> {
-    fn from(text: String) -> Self {
-        Self::Text(Cow::Owned(text))
+/// A decimal string.
+impl Leaf for u64 {
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(itoa::Buffer::new().format(self).as_bytes());
+        out.push(b'"');
     }
 }
 
-impl From<Digest> for Node<'_> {
-    fn from(digest: Digest) -> Self {
-        Self::Digest(digest)
+/// Lowercase hexadecimal.
+impl Leaf for &[u8] {
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        write_hex(self, out);
+        out.push(b'"');
     }
 }
 
-impl Node<'_> {
-    fn write(&mut self, out: &mut Vec<u8>) {
-        match self {
-            Self::Text(text) => json::write_string(text, out),
-            Self::Integer(integer) => {
-                out.push(b'"');
-                out.extend_from_slice(itoa::Buffer::new().format(*integer).as_bytes());
-                out.push(b'"');
+/// `{"sha256":"<hex>"}`.
+impl Leaf for Digest {
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"sha256\":\"");
+        write_hex(self.as_bytes(), out);
+        out.extend_from_slice(b"\"}");
+    }
+}
+
+impl Leaf for Timestamp {
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend_from_slice(&self.text());
+        out.push(b'"');
+    }
+}
+
+/// Where a value is to be written, with what a later version said inside it.
+struct Place<'a> {
+    out: &'a mut Vec<u8>,
+    unrecognised: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> Place<'a> {
+    fn object(self) -> Object<'a> {
+        Object::new(self.out, self.unrecognised)
+    }
+
+    fn list<T>(self, items: impl IntoIterator<Item = T>, encode: impl Fn(T, Place<'_>)) {
+        self.out.push(b'[');
+        for (number, item) in items.into_iter().enumerate() {
+            if number > 0 {
+                self.out.push(b',');
             }
-            Self::Hex(bytes) => {
-                out.push(b'"');
-                write_hex(bytes, out);
-                out.push(b'"');
-            }
-            Self::Digest(digest) => {
-                out.extend_from_slice(b"{\"sha256\":\"");
-                write_hex(digest.as_bytes(), out);
-                out.extend_from_slice(b"\"}");
-            }
-            Self::Object(members) => {
-                // In signed JSON every name is ASCII, where the order of bytes is that of RFC 8785. The functions below
-                // add known members in this order, so that there is seldom anything to move.
-                members.sort_unstable_by_key(|(name, _)| *name);
-                out.push(b'{');
-                for (number, (name, value)) in members.iter_mut().enumerate() {
-                    if number > 0 {
-                        out.push(b',');
-                    }
-                    // Nothing to escape in a name of signed JSON.
-                    out.push(b'"');
-                    out.extend_from_slice(name.as_bytes());
-                    out.extend_from_slice(b"\":");
-                    value.write(out);
-                }
-                out.push(b'}');
-            }
-            Self::List(items) => {
-                out.push(b'[');
-                for (number, item) in items.iter_mut().enumerate() {
-                    if number > 0 {
-                        out.push(b',');
-                    }
-                    item.write(out);
-                }
-                out.push(b']');
-            }
-            Self::Unrecognised(value) => json::write_value(value, out),
+            let inside = |rest: &'a Map<String, Value>| rest.get(&number.to_string())?.as_object();
+            let unrecognised = self.unrecognised.and_then(inside);
+            encode(
+                item,
+                Place {
+                    out: self.out,
+                    unrecognised,
+                },
+            );
         }
+        self.out.push(b']');
     }
 }
 
-/// Collects the members of one object, in any order; an absent value adds nothing.
-pub(super) struct Object<'a>(Vec<(&'a str, Node<'a>)>);
+/// Writes the members of one object, which come in the order of their names; an absent value adds nothing. In signed JSON
+/// every name is ASCII, where the order of bytes is that of RFC 8785, and none has anything to escape.
+pub(super) struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    /// The unrecognised members that are still to be put between the known ones.
+    unrecognised: Peekable<vec::IntoIter<(&'a str, &'a Value)>>,
+    last: &'static str,
+}
 
 impl<'a> Object<'a> {
-    pub(super) fn new() -> Self {
-        Self::with_room_for(MEMBERS_USUAL)
+    pub(super) fn new(out: &'a mut Vec<u8>, unrecognised: Option<&'a Map<String, Value>>) -> Self {
+        out.push(b'{');
+        let rest = unrecognised.into_iter().flatten();
+        let mut rest: Vec<_> = rest.map(|(name, value)| (name.as_str(), value)).collect();
+        // The map may be one that keeps another order.
+        rest.sort_unstable_by_key(|(name, _)| *name);
+        Self {
+            out,
+            unrecognised: rest.into_iter().peekable(),
+            last: "",
+        }
     }
 
-    fn with_room_for(members: usize) -> Self {
-        Self(Vec::with_capacity(members))
-    }
-
-    pub(super) fn with(mut self, name: &'a str, value: impl Into<Node<'a>>) -> Self {
-        self.0.push((name, value.into()));
+    pub(super) fn with(mut self, name: &'static str, value: impl Leaf) -> Self {
+        self.known(name);
+        value.write(self.out);
         self
     }
 
-    pub(super) fn with_integer(self, name: &'a str, value: u64) -> Self {
-        self.with(name, Node::Integer(value))
+    /// A value that later versions may say more in.
+    fn with_value<T>(
+        mut self,
+        name: &'static str,
+        value: T,
+        encode: impl FnOnce(T, Place<'_>),
+    ) -> Self {
+        let unrecognised = self.known(name);
+        encode(
+            value,
+            Place {
+                out: self.out,
+                unrecognised,
+            },
+        );
+        self
     }
 
-    pub(super) fn with_some<T, N: Into<Node<'a>>>(
-        self,
-        name: &'a str,
-        value: Option<T>,
-        encode: impl FnOnce(T) -> N,
-    ) -> Self {
+    fn with_some(self, name: &'static str, value: Option<impl Leaf>) -> Self {
         match value {
-            Some(value) => self.with(name, encode(value)),
+            Some(value) => self.with(name, value),
             None => self,
         }
     }
 
-    fn with_list<T>(
+    fn with_some_value<T>(
         self,
-        name: &'a str,
-        items: &'a [T],
-        encode: impl Fn(&'a T) -> Node<'a>,
+        name: &'static str,
+        value: Option<T>,
+        encode: impl FnOnce(T, Place<'_>),
+    ) -> Self {
+        match value {
+            Some(value) => self.with_value(name, value, encode),
+            None => self,
+        }
+    }
+
+    fn with_list<'t, T: 't>(
+        self,
+        name: &'static str,
+        items: &'t [T],
+        encode: impl Fn(&'t T, Place<'_>),
     ) -> Self {
         if items.is_empty() {
             return self;
         }
-        self.with(name, Node::List(items.iter().map(encode).collect()))
+        self.with_value(name, items, |items, place| place.list(items, encode))
     }
 
-    fn build(self) -> Node<'a> {
-        Node::Object(self.0)
+    pub(super) fn end(mut self) {
+        while let Some((name, value)) = self.unrecognised.next() {
+            self.name(name);
+            json::write_value(value, self.out);
+        }
+        self.out.push(b'}');
     }
 
-    /// The object in canonical JSON.
-    pub(super) fn into_canonical(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(STATEMENT_BYTES_USUAL);
-        self.build().write(&mut out);
-        out
+    /// Writes the name of the next known member, and the unrecognised ones before it. What the record says itself is never
+    /// replaced; gives what is unrecognised inside.
+    fn known(&mut self, name: &'static str) -> Option<&'a Map<String, Value>> {
+        debug_assert!(self.last < name, "{name} comes after {}", self.last);
+        self.last = name;
+        while let Some((before, value)) = self.unrecognised.next_if(|(other, _)| *other < name) {
+            self.name(before);
+            json::write_value(value, self.out);
+        }
+        self.name(name);
+        let same = self.unrecognised.next_if(|(other, _)| *other == name);
+        same.and_then(|(_, value)| value.as_object())
+    }
+
+    fn name(&mut self, name: &str) {
+        // No value ends with a brace that opens.
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 }
 
 /// The in-toto Statement of a record.
 pub(super) fn statement(record: &Record) -> Vec<u8> {
-    let subject = record.subject().into_iter().map(|(name, digest)| {
-        Object::new()
-            .with("digest", digest)
-            .with("name", name)
-            .build()
-    });
-    Object::new()
+    let mut out = Vec::with_capacity(STATEMENT_BYTES_USUAL);
+    let top = Place {
+        out: &mut out,
+        unrecognised: None,
+    };
+    top.object()
         .with("_type", STATEMENT_TYPE)
-        .with("predicate", predicate(record))
+        .with_value("predicate", record, |record, place| {
+            predicate(record, place.out);
+        })
         .with("predicateType", PREDICATE_TYPE)
-        .with("subject", Node::List(subject.collect()))
-        .into_canonical()
+        .with_value("subject", record.subject(), |subject, place| {
+            place.list(subject, |(name, digest), place| {
+                place
+                    .object()
+                    .with("digest", digest)
+                    .with("name", name)
+                    .end();
+            });
+        })
+        .end();
+    out
 }
 
-fn predicate(record: &Record) -> Node<'_> {
-    let mut predicate = Object::with_room_for(PREDICATE_MEMBERS_USUAL)
-        .with_some("actor", record.actor.as_ref(), actor)
+fn predicate(record: &Record, out: &mut Vec<u8>) {
+    Object::new(out, Some(&record.unrecognised))
+        .with_some_value("actor", record.actor.as_ref(), actor)
         .with_list("approvals", &record.approvals, approval)
-        .with_some("binding", record.binding.as_ref(), binding)
-        .with_some("component", record.component.as_ref(), component)
-        .with_some("erasure", record.erasure.as_ref(), erasure)
-        .with_some("fuel", record.fuel, |fuel| {
-            pair(("limit", fuel.limit), ("used", fuel.used))
-        })
-        .with_some("grants", record.grants, Node::Digest)
-        .with_some("head", record.head, Node::Digest)
-        .with_some("hostcalls", record.hostcalls, |calls| {
-            Object::new()
-                .with_integer("count", calls.count)
-                .with("digest", calls.digest)
-                .build()
-        })
-        .with_some("input", record.input.as_ref(), commitment)
-        .with_some("key", record.key.as_ref(), key)
+        .with_some_value("binding", record.binding.as_ref(), binding)
+        .with_some_value("component", record.component.as_ref(), component)
+        .with_some_value("erasure", record.erasure.as_ref(), erasure)
+        .with_some_value("fuel", record.fuel, fuel)
+        .with_some("grants", record.grants)
+        .with_some("head", record.head)
+        .with_some_value("hostcalls", record.hostcalls, hostcalls)
+        .with_some_value("input", record.input.as_ref(), commitment)
+        .with_some_value("key", record.key.as_ref(), key)
         .with("kind", record.kind.as_str())
-        .with_some("limits", record.limits.as_ref(), limits)
+        .with_some_value("limits", record.limits, limits)
         .with("log", record.log.as_str())
-        .with_some("memory", record.memory, |memory| {
-            pair(("limit", memory.limit), ("peak", memory.peak))
-        })
-        .with("nonce", Node::Hex(&record.nonce))
-        .with_some("outcome", record.outcome.as_ref(), outcome)
-        .with_some("output", record.output.as_ref(), commitment)
-        .with_some("plan", record.plan, Node::Digest)
-        .with_some("plugin", record.plugin.as_deref(), Node::from)
-        .with_some("policies", record.policies, Node::Digest)
-        .with_some("records", record.records, Node::Integer)
-        .with_some("runtime", record.runtime.as_ref(), runtime)
-        .with_some("seed", record.seed.as_ref(), |seed| Node::Hex(seed))
-        .with_some("shard", record.shard.as_ref(), shard)
-        .with_some("step", record.step.as_ref(), step)
-        .with_some("task", record.task.as_ref(), task)
-        .with_some("time", record.time, |time| {
-            Object::new()
-                .with("end", time.end.to_string())
-                .with("start", time.start.to_string())
-                .build()
-        })
-        .with_some("trace", record.trace.as_ref(), |trace| {
-            Object::new()
-                .with("spanId", Node::Hex(&trace.span_id))
-                .with("traceId", Node::Hex(&trace.trace_id))
-                .build()
-        })
+        .with_some_value("memory", record.memory, memory)
+        .with("nonce", &record.nonce[..])
+        .with_some_value("outcome", record.outcome.as_ref(), outcome)
+        .with_some_value("output", record.output.as_ref(), commitment)
+        .with_some("plan", record.plan)
+        .with_some("plugin", record.plugin.as_deref())
+        .with_some("policies", record.policies)
+        .with_some("records", record.records)
+        .with_some_value("runtime", record.runtime.as_ref(), runtime)
+        .with_some("seed", record.seed.as_ref().map(<[u8; 32]>::as_slice))
+        .with_some_value("shard", record.shard.as_ref(), shard)
+        .with_some_value("step", record.step.as_ref(), step)
+        .with_some_value("task", record.task.as_ref(), task)
+        .with_some_value("time", record.time, span)
+        .with_some_value("trace", record.trace, trace)
         .with_list("verdicts", &record.verdicts, verdict)
-        .build();
-    merge(&mut predicate, &record.unrecognised);
-    predicate
+        .end();
 }
 
-/// Puts the unrecognised members back where they were read.
-fn merge<'a>(known: &mut Node<'a>, unrecognised: &'a Map<String, Value>) {
-    for (name, value) in unrecognised {
-        let inner = match known {
-            Node::Object(members) => {
-                let place = members.iter().position(|(known, _)| known == name);
-                if place.is_none() {
-                    members.push((name, Node::Unrecognised(value)));
-                }
-                place.map(|place| &mut members[place].1)
-            }
-            Node::List(items) => name.parse().ok().and_then(|n: usize| items.get_mut(n)),
-            // What the record says itself is never replaced.
-            _ => None,
-        };
-        if let (Some(inner), Value::Object(rest)) = (inner, value) {
-            merge(inner, rest);
-        }
-    }
-}
-
-fn task(task: &TaskLink) -> Node<'_> {
-    Object::new()
+fn task(task: &TaskLink, place: Place<'_>) {
+    place
+        .object()
         .with("id", task.id.as_str())
-        .with_some("prev", task.prev, Node::Digest)
-        .with_integer("seq", task.seq)
-        .build()
+        .with_some("prev", task.prev)
+        .with("seq", task.seq)
+        .end();
 }
 
-fn step(step: &StepRef) -> Node<'_> {
-    Object::new()
-        .with_integer("attempt", u64::from(step.attempt))
+fn step(step: &StepRef, place: Place<'_>) {
+    place
+        .object()
+        .with("attempt", u64::from(step.attempt))
         .with("id", step.id.as_str())
-        .with_integer("index", step.index)
+        .with("index", step.index)
         .with("type", step.step_type.as_str())
-        .build()
+        .end();
 }
 
-fn component(component: &ComponentRef) -> Node<'_> {
-    Object::new()
+fn component(component: &ComponentRef, place: Place<'_>) {
+    place
+        .object()
         .with("digest", component.digest)
         .with("name", component.name.as_str())
         .with("version", component.version.as_str())
-        .build()
+        .end();
 }
 
-fn runtime(runtime: &Runtime) -> Node<'_> {
-    Object::new()
+fn runtime(runtime: &Runtime, place: Place<'_>) {
+    place
+        .object()
         .with("config", runtime.config)
         .with("engine", runtime.engine.as_str())
         .with("host", runtime.host.as_str())
-        .build()
+        .end();
 }
 
-fn limits(limits: &Limits) -> Node<'_> {
-    Object::new()
-        .with_integer("fuel", limits.fuel)
-        .with_integer("input", limits.input)
-        .with_integer("memory", limits.memory)
-        .with_integer("output", limits.output)
-        .with_integer("wallMs", limits.wall_ms)
-        .build()
+fn limits(limits: Limits, place: Place<'_>) {
+    place
+        .object()
+        .with("fuel", limits.fuel)
+        .with("input", limits.input)
+        .with("memory", limits.memory)
+        .with("output", limits.output)
+        .with("wallMs", limits.wall_ms)
+        .end();
 }
 
-fn commitment(commitment: &Commitment) -> Node<'_> {
-    Object::new()
+fn commitment(commitment: &Commitment, place: Place<'_>) {
+    place
+        .object()
         .with("commit", commitment.commit.as_str())
         .with("digest", commitment.digest)
         .with("mediaType", commitment.media_type.as_str())
-        .with_integer("size", commitment.size)
-        .build()
+        .with("size", commitment.size)
+        .end();
 }
 
-fn verdict(verdict: &Verdict) -> Node<'_> {
-    let input = Object::new()
-        .with("commit", verdict.input.commit.as_str())
-        .with("digest", verdict.input.digest)
-        .with_integer("size", verdict.input.size)
-        .build();
-    Object::new()
-        .with_some("approvers", verdict.approvers, |n| Node::Integer(n.into()))
-        .with_some("code", verdict.code.as_deref(), Node::from)
-        .with_integer("fuel", verdict.fuel)
-        .with("input", input)
+fn verdict(verdict: &Verdict, place: Place<'_>) {
+    place
+        .object()
+        .with_some("approvers", verdict.approvers.map(u64::from))
+        .with_some("code", verdict.code.as_deref())
+        .with("fuel", verdict.fuel)
+        .with_value("input", verdict.input, policy_input)
         .with("mode", verdict.mode.as_str())
         .with("name", verdict.name.as_str())
         .with("policy", verdict.policy)
-        .with_some("reason", verdict.reason.as_deref(), Node::from)
-        .with_some("role", verdict.role.as_deref(), Node::from)
+        .with_some("reason", verdict.reason.as_deref())
+        .with_some("role", verdict.role.as_deref())
         .with("settings", verdict.settings)
         .with("stage", verdict.stage.as_str())
         .with("verdict", verdict.verdict.as_str())
-        .build()
+        .end();
 }
 
-fn approval(approval: &Approval) -> Node<'_> {
-    Object::new()
+fn policy_input(input: PolicyInput, place: Place<'_>) {
+    place
+        .object()
+        .with("commit", input.commit.as_str())
+        .with("digest", input.digest)
+        .with("size", input.size)
+        .end();
+}
+
+fn approval(approval: &Approval, place: Place<'_>) {
+    place
+        .object()
         .with("approver", approval.approver.as_str())
         .with("decision", approval.decision.as_str())
-        .with_some("envelope", approval.envelope, Node::Digest)
-        .with_some("role", approval.role.as_deref(), Node::from)
+        .with_some("envelope", approval.envelope)
+        .with_some("role", approval.role.as_deref())
         .with("subject", approval.subject)
-        .build()
+        .end();
 }
 
-fn outcome(outcome: &Outcome) -> Node<'_> {
-    Object::new()
-        .with_some("code", outcome.code.as_deref(), Node::from)
-        .with_some("message", outcome.message.as_deref(), Node::from)
+fn outcome(outcome: &Outcome, place: Place<'_>) {
+    place
+        .object()
+        .with_some("code", outcome.code.as_deref())
+        .with_some("message", outcome.message.as_deref())
         .with("status", outcome.status.as_str())
-        .build()
+        .end();
 }
 
-fn actor(actor: &Actor) -> Node<'_> {
-    Object::new()
+fn actor(actor: &Actor, place: Place<'_>) {
+    place
+        .object()
         .with("name", actor.name.as_str())
-        .with_some("role", actor.role.as_deref(), Node::from)
-        .build()
+        .with_some("role", actor.role.as_deref())
+        .end();
 }
 
-fn binding(binding: &Binding) -> Node<'_> {
-    Object::new()
+fn binding(binding: &Binding, place: Place<'_>) {
+    place
+        .object()
         .with("change", binding.change.as_str())
         .with("mode", binding.mode.as_str())
         .with("settings", binding.settings)
-        .build()
+        .end();
 }
 
-fn key(key: &KeyChange) -> Node<'_> {
-    Object::new()
-        .with_some("fromIndex", key.from_index, Node::Integer)
-        .with_some("name", key.name.as_deref(), Node::from)
+fn key(key: &KeyChange, place: Place<'_>) {
+    place
+        .object()
+        .with_some("fromIndex", key.from_index)
+        .with_some("name", key.name.as_deref())
         .with("role", key.role.as_str())
-        .with("spki", key.key.spki_base64())
-        .with_some("toIndex", key.to_index, Node::Integer)
-        .build()
+        .with("spki", key.key.spki_base64().as_str())
+        .with_some("toIndex", key.to_index)
+        .end();
 }
 
-fn erasure(erasure: &Erasure) -> Node<'_> {
-    Object::new()
+fn erasure(erasure: &Erasure, place: Place<'_>) {
+    place
+        .object()
         .with("basis", erasure.basis.as_str())
-        .with_list("blobs", &erasure.blobs, |blob| Node::Digest(*blob))
+        .with_list("blobs", &erasure.blobs, |blob, place| blob.write(place.out))
         .with_list("entries", &erasure.entries, erased_entry)
         .with("scope", erasure.scope.as_str())
-        .with_some("task", erasure.task.as_deref(), Node::from)
-        .build()
+        .with_some("task", erasure.task.as_deref())
+        .end();
 }
 
-fn erased_entry(entry: &ErasedEntry) -> Node<'_> {
-    Object::new()
-        .with_integer("index", entry.index)
-        .with_some("prev", entry.prev, Node::Digest)
-        .with_integer("seq", entry.seq)
-        .build()
+fn erased_entry(entry: &ErasedEntry, place: Place<'_>) {
+    place
+        .object()
+        .with("index", entry.index)
+        .with_some("prev", entry.prev)
+        .with("seq", entry.seq)
+        .end();
 }
 
-fn shard(shard: &Shard) -> Node<'_> {
-    Object::new()
-        .with_integer("number", shard.number)
-        .with_some("previous", shard.previous.as_ref(), shard_head)
-        .build()
+fn shard(shard: &Shard, place: Place<'_>) {
+    place
+        .object()
+        .with("number", shard.number)
+        .with_some_value("previous", shard.previous.as_ref(), shard_head)
+        .end();
 }
 
-fn shard_head(head: &ShardHead) -> Node<'_> {
-    Object::new()
+fn shard_head(head: &ShardHead, place: Place<'_>) {
+    place
+        .object()
         .with("origin", head.origin.as_str())
         .with("root", head.root)
-        .with_integer("size", head.size)
-        .build()
+        .with("size", head.size)
+        .end();
 }
 
-fn pair<'a>(first: (&'a str, u64), second: (&'a str, u64)) -> Node<'a> {
-    Object::new()
-        .with_integer(first.0, first.1)
-        .with_integer(second.0, second.1)
-        .build()
+fn fuel(fuel: Fuel, place: Place<'_>) {
+    place
+        .object()
+        .with("limit", fuel.limit)
+        .with("used", fuel.used)
+        .end();
+}
+
+fn memory(memory: Memory, place: Place<'_>) {
+    place
+        .object()
+        .with("limit", memory.limit)
+        .with("peak", memory.peak)
+        .end();
+}
+
+fn hostcalls(calls: HostCalls, place: Place<'_>) {
+    place
+        .object()
+        .with("count", calls.count)
+        .with("digest", calls.digest)
+        .end();
+}
+
+fn span(time: Span, place: Place<'_>) {
+    place
+        .object()
+        .with("end", time.end)
+        .with("start", time.start)
+        .end();
+}
+
+fn trace(trace: Trace, place: Place<'_>) {
+    place
+        .object()
+        .with("spanId", &trace.span_id[..])
+        .with("traceId", &trace.trace_id[..])
+        .end();
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::digest::{Digest, nibble};
+use crate::digest::{Digest, read_hex};
 use crate::json::{Borrowed, decimal, owned};
 
 /// Why a member cannot be read.
@@ -380,13 +380,5 @@ const INTEGER: &str =
 
 /// Exactly `N` bytes in lower-case hexadecimal.
 pub(super) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != N * 2 {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (nibble(pair[0])? << 4) | nibble(pair[1])?;
-    }
-    Some(bytes)
+    read_hex(text.as_bytes())
 }
