@@ -65,6 +65,7 @@ impl Engine {
         let receipt = Receipt {
             checkpoint: checkpoint.note,
             entries,
+            erased: Vec::new(),
             approvals: Vec::new(),
             disclosures,
             consistency,
