@@ -30,6 +30,7 @@ fn main() {
     let receipt = Receipt {
         checkpoint: head.clone(),
         entries: entries.collect(),
+        erased: Vec::new(),
         approvals: Vec::new(),
         disclosures: Vec::new(),
         consistency: Vec::new(),

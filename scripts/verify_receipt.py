@@ -82,7 +82,7 @@ STATEMENT = {"_type": match(r"https://in-toto\.io/Statement/v1"), "predicateType
              "subject": [{"name": text, "digest": digest}, 0, 256], "predicate": anything}
 PROOF, SIGNATURE = [hash32, 0, 64], {"keyid?": match("(?s).{0,256}"), "sig": lambda value: b64(value, 64)}
 ENVELOPE = {"payload": b64, "payloadType": match("(?s).{0,255}"), "signatures": [SIGNATURE, 1, 16]}
-RECEIPT = {"mediaType": match(r"application/vnd\.stepseal\.receipt\.v1\+json"), "checkpoint": text, "erased?": [anything, 0, 0],
+RECEIPT = {"mediaType": match(r"application/vnd\.stepseal\.receipt\.v1\+json"), "checkpoint": text, "erased?": [anything, 0, END],
            "entries?": [{"index": integer, "envelope": ENVELOPE, "proof?": PROOF}, 0, 100_000], "approvals?": [ENVELOPE, 0, 100_000],
            "disclosures?": [{"blob": b64}, 0, 400_000], "consistency?": [{"size": integer, "proof?": PROOF}, 0, 64]}
 TRUST = {"mediaType": match(r"application/vnd\.stepseal\.trust\.v1\+json"), "origin": match("(?=.{1,255}$)[!-*,-.0-~]+(/[!-*,-.0-~]+)*"),
@@ -252,6 +252,7 @@ def check_chain(entries, origin):
     return story
 def read_receipt(data):
     receipt = read(RECEIPT, parse(data, RECEIPT_BYTES_MAX, 16))
+    need(not receipt["erased"], "this verifier cannot check erased entries, and refuses a receipt that has some; `stepseal verify` can")
     return need((sizes := [item["size"] for item in receipt["consistency"]]) == sorted(set(sizes)), "sizes do not rise", receipt)
 def verify(data, trust, allow_open=False, last_seen=None, witnessed=None):  # verdicts, faults, and what was asked and is not answered
     faults, answers = [], {}
@@ -277,8 +278,7 @@ def verify(data, trust, allow_open=False, last_seen=None, witnessed=None):  # ve
     if head and last_seen is not None: check("append-only", check_seen, head, last_seen, trust, receipt["consistency"])
     verdict = lambda name: "fail" if name in dict(faults) else "not-checked" if answers.get(name, False) is False else "pass"
     return {name: verdict(name) for name in CHECKS}, faults, ["append-only"] * (answers.get("append-only") is False)
-def load(path, bytes_max):
-    with open(path, "rb") as file: return file.read(bytes_max + 1)
+def load(path, bytes_max): return open(path, "rb").read(bytes_max + 1)
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("receipts", nargs="+", metavar="RECEIPT")

@@ -109,14 +109,19 @@ CREATE TABLE events (
   PRIMARY KEY (task, n)
 ) STRICT, WITHOUT ROWID;
 
--- The log. `leaf_index` counts from 0 without gap, in the order of the commits. Acts of the host are of no task.
+-- The log. `leaf_index` counts from 0 without gap, in the order of the commits. Acts of the host are of no task. Where an envelope
+-- was erased, its leaf is in its place, and the record at the index `erasure` says so.
 CREATE TABLE records (
   leaf_index     INTEGER PRIMARY KEY,
   task           TEXT REFERENCES tasks (id),
   seq            INTEGER,
-  envelope       TEXT NOT NULL,
+  envelope       TEXT,
+  leaf           BLOB,
+  erasure        INTEGER,
   leaf_hash      BLOB NOT NULL CHECK (length(leaf_hash) = 32),
   UNIQUE (task, seq),
+  CHECK ((envelope IS NULL) = (leaf IS NOT NULL)),
+  CHECK ((envelope IS NULL) = (erasure IS NOT NULL)),
   CHECK ((task IS NULL) = (seq IS NULL))
 ) STRICT;
 

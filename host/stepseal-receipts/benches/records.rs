@@ -448,6 +448,7 @@ fn receipt(key: &SigningKey, log_key: &SigningKey) -> Receipt {
     Receipt {
         checkpoint: checkpoint.sign(log_key).expect("a good origin"),
         entries: entries.collect(),
+        erased: Vec::new(),
         approvals: Vec::new(),
         disclosures: Vec::new(),
         consistency: Vec::new(),

@@ -148,6 +148,7 @@ pub fn gather(proved: Vec<Proved>) -> Result<Receipt, GatherError> {
     Ok(Receipt {
         checkpoint,
         entries,
+        erased: Vec::new(),
         approvals: Vec::new(),
         disclosures: Vec::new(),
         consistency: Vec::new(),

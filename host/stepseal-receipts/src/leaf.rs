@@ -1,6 +1,7 @@
 //! The leaf of the log: the JSON of a Rekor v2 `hashedrekord` 0.0.2 entry, canonical (RFC 8785). It holds the digest of
 //! what was signed, the signature and the key, and nothing of the record itself.
 
+use crate::b64;
 use crate::digest::Digest;
 use crate::json;
 use crate::keys::PublicKey;
@@ -34,6 +35,16 @@ pub fn key_of(leaf: &[u8]) -> Option<PublicKey> {
     let leaf = leaf.strip_suffix(END).filter(|_| leaf.len() == LEAF_BYTES);
     let key = leaf?.rsplit(|byte| *byte == b'"').next()?;
     PublicKey::from_spki_base64(str::from_utf8(key).ok()?).ok()
+}
+
+/// What the text of a [`from_base64`] must be, for errors.
+pub(crate) const LEAF_TEXT: &str = "the base64 of 406 bytes";
+
+/// The bytes that stand for a leaf, which may be no leaf: only their place in the log makes them one.
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let fits = text.len() == LEAF_BYTES.div_ceil(3) * 4;
+    let leaf = fits.then(|| b64::decode(text)).flatten();
+    leaf.filter(|leaf| leaf.len() == LEAF_BYTES)
 }
 
 /// The hash of a leaf (RFC 6962 §2.1): SHA-256 of 0x00 and the leaf. It is also the `prev` of the task's next record.

@@ -4,10 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::b64;
 use crate::dsse::Envelope;
 use crate::json::{self, JsonError};
-use crate::leaf::LEAF_BYTES;
+use crate::leaf;
 use crate::record::members::{At, MemberError, Members};
 
 /// `mediaType` of the first line.
@@ -88,11 +87,7 @@ impl Line {
             members.finish_known()?;
             Ok(envelope)
         })?;
-        let leaf = members.parsed("leaf", "the base64 of 406 bytes", |text| {
-            let fits = text.len() == LEAF_BYTES.div_ceil(3) * 4;
-            let leaf = fits.then(|| b64::decode(text)).flatten();
-            leaf.filter(|leaf| leaf.len() == LEAF_BYTES)
-        })?;
+        let leaf = members.parsed("leaf", leaf::LEAF_TEXT, leaf::from_base64)?;
         members.finish_known()?;
         let entry = match (envelope, leaf) {
             (Some(envelope), None) => LineEntry::Envelope(envelope),
@@ -139,7 +134,9 @@ fn members(line: &[u8]) -> Result<Members<'_>, ExportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::b64;
     use crate::keys::SigningKey;
+    use crate::leaf::LEAF_BYTES;
 
     #[test]
     fn each_line_is_read_back_as_it_was() {

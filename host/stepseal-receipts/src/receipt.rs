@@ -9,6 +9,7 @@ use crate::b64;
 use crate::digest::Digest;
 use crate::dsse::Envelope;
 use crate::json::{self, JsonError};
+use crate::leaf;
 use crate::record::members::{At, MemberError, Members};
 use crate::tree::PROOF_HASHES_MAX;
 
@@ -22,13 +23,14 @@ const DEPTH_MAX: usize = 16;
 /// What the text of a [`hash`] must be, for errors.
 pub(crate) const HASH: &str = "the base64 of 32 bytes";
 const RISING: &str = "a list whose sizes rise, each of them once";
+const RISING_INDEXES: &str = "a list whose indexes rise, each of them once";
 
 /// How large a receipt may be. A reader takes no more, so a hostile file costs no more than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptLimits {
     /// Bytes of the file.
     pub bytes_max: usize,
-    /// Entries of the log in it, and as many approvals.
+    /// Entries of the log in it, and as many erased ones and approvals.
     pub entries_max: usize,
     /// Disclosed blobs in it.
     pub disclosures_max: usize,
@@ -49,8 +51,10 @@ impl Default for ReceiptLimits {
 pub struct Receipt {
     /// The signed head of the log that the proofs lead to, a C2SP signed note.
     pub checkpoint: String,
-    /// The task's entries of the log, in the log's order.
+    /// The task's entries of the log, in the log's order, and the records of the erasures that `erased` names.
     pub entries: Vec<Entry>,
+    /// The task's entries whose envelopes were erased, in the log's order and each once.
+    pub erased: Vec<Erased>,
     /// Envelopes that approvers signed themselves.
     pub approvals: Vec<Envelope>,
     /// Blobs whose digests the records hold: payloads with their prefix and salt.
@@ -70,6 +74,19 @@ pub struct Entry {
     pub envelope: Envelope,
     /// RFC 6962 audit path from its leaf to the checkpoint's root.
     pub proof: Vec<Digest>,
+}
+
+/// One entry of the log whose envelope was erased, with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// Its index in the log.
+    pub index: u64,
+    /// Its leaf: all that is left of it.
+    pub leaf: Vec<u8>,
+    /// RFC 6962 audit path from its leaf to the checkpoint's root.
+    pub proof: Vec<Digest>,
+    /// Index in the log of the record of its erasure, which is among the receipt's entries.
+    pub erasure: u64,
 }
 
 /// A proof that the log of the checkpoint holds the log of an earlier size as it was.
@@ -113,8 +130,11 @@ impl Receipt {
         members.need_parsed("mediaType", MEDIA_TYPE, |text| {
             (text == MEDIA_TYPE).then_some(())
         })?;
-        // The verifier does not follow a chain over erased entries yet, so nothing here could vouch for one.
-        members.list("erased", 0, |_| Ok(()))?;
+        let entries = members.list("entries", limits.entries_max, entry)?;
+        let erased = members.list("erased", limits.entries_max, erased)?;
+        if !erased.is_sorted_by(|one, next| one.index < next.index) {
+            return Err(members.wrong("erased", RISING_INDEXES).into());
+        }
         let consistency = members.list("consistency", CONSISTENCY_MAX, consistency)?;
         // Two proofs for one size would leave it to the reader which of them counts.
         if !consistency.is_sorted_by(|one, next| one.size < next.size) {
@@ -122,7 +142,8 @@ impl Receipt {
         }
         Ok(Self {
             checkpoint: members.need_text("checkpoint")?,
-            entries: members.list("entries", limits.entries_max, entry)?,
+            entries,
+            erased,
             approvals: members.list("approvals", limits.entries_max, envelope)?,
             disclosures: members.list("disclosures", limits.disclosures_max, disclosure)?,
             consistency,
@@ -143,6 +164,15 @@ impl Receipt {
             ])
         });
         members.insert("entries".to_owned(), entries.collect());
+        let erased = self.erased.iter().map(|erased| {
+            object([
+                ("index", erased.index.to_string().into()),
+                ("entry", b64::encode(&erased.leaf).into()),
+                ("proof", hashes_value(&erased.proof)),
+                ("erasure", erased.erasure.to_string().into()),
+            ])
+        });
+        insert_some(&mut members, "erased", erased.collect());
         let approvals = self.approvals.iter().map(envelope_value);
         insert_some(&mut members, "approvals", approvals.collect());
         let blob = |blob: &Vec<u8>| object([("blob", b64::encode(blob).into())]);
@@ -193,6 +223,17 @@ fn entry(members: &mut Members<'_>) -> Result<Entry, MemberError> {
     };
     members.finish_known()?;
     Ok(entry)
+}
+
+fn erased(members: &mut Members<'_>) -> Result<Erased, MemberError> {
+    let erased = Erased {
+        index: members.need_integer("index")?,
+        leaf: members.need_parsed("entry", leaf::LEAF_TEXT, leaf::from_base64)?,
+        proof: hashes(members)?,
+        erasure: members.need_integer("erasure")?,
+    };
+    members.finish_known()?;
+    Ok(erased)
 }
 
 fn envelope(members: &mut Members<'_>) -> Result<Envelope, MemberError> {

@@ -13,6 +13,7 @@ mod attempt;
 mod chain;
 mod completeness;
 mod disclosure;
+mod erased;
 mod faults;
 mod inclusion;
 mod log;
@@ -27,6 +28,7 @@ use std::fmt;
 
 use crate::checkpoint::Checkpoint;
 use crate::digest::Digest;
+use crate::leaf;
 use crate::receipt::{Receipt, ReceiptLimits};
 use crate::record::Record;
 use crate::trust::TrustFile;
@@ -35,6 +37,7 @@ use crate::witness_policy::WitnessPolicy;
 pub use act::check_act;
 pub use approvals::check_approval;
 pub use disclosure::disclosable;
+use erased::Restated;
 use faults::Faults;
 pub use faults::{FAULTS_MAX, MESSAGE_BYTES_MAX};
 pub use log::{
@@ -47,6 +50,9 @@ pub use pins::Pins;
 pub struct Options {
     /// Accept the receipt of a task that is not closed, whose tail nothing proves.
     pub allow_open: bool,
+    /// Accept a receipt in which records of the task are erased: their places in log and chain are proven, and what they said is
+    /// not seen by anyone. A host could erase what it does not want seen.
+    pub allow_erased: bool,
     /// The last checkpoint of this log that the verifier saw, as a signed note. Where it is given, the receipt must
     /// prove that its own checkpoint is the same one or continues it. Once it does, the receipt's checkpoint is the one
     /// to keep.
@@ -221,6 +227,17 @@ impl fmt::Display for Unanswered {
     }
 }
 
+/// An erasure of records of the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasing {
+    /// Index in the log of its record.
+    pub index: u64,
+    /// Why they had to be erased, as the host says.
+    pub basis: String,
+    /// How many it erased.
+    pub entries: usize,
+}
+
 /// What verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -236,24 +253,36 @@ pub struct Report {
     pub checkpoint: Option<Checkpoint>,
     /// The records that are signed by a believed key and proven to be in the log, with their indexes.
     pub records: Vec<(u64, Record)>,
-    /// Whether the task is not closed: its tail is unproven.
+    /// Erasures of records of the task, where a believed key signed them.
+    pub erased: Vec<Erasing>,
+    /// Whether the task is not closed: its tail is unproven. Where the last record is erased, nobody can say, and it is not.
     pub open: bool,
     /// Whether an open task was to be accepted.
     pub allow_open: bool,
+    /// Whether erased records were to be accepted.
+    pub allow_erased: bool,
     /// Members of the receipt that this version does not know, [`FAULTS_MAX`] at most. Nothing signs them.
     pub unrecognised: Vec<String>,
 }
 
 impl Report {
     /// Whether the receipt may be believed: nothing failed, nothing that was asked is unanswered, every record is signed,
-    /// linked and in the log, and the task is closed or may be open.
+    /// linked and in the log, and the task is closed or may be open. Of erased records nothing more is known than their places,
+    /// and that is enough only where [`Options::allow_erased`] says so.
     pub fn passed(&self) -> bool {
         let verdicts = &self.verdicts;
         let failed = verdicts.all().iter().any(|(_, o)| *o == Outcome3::Fail);
-        let proven = [verdicts.signatures, verdicts.chain, verdicts.inclusion];
-        let complete = verdicts.completeness == Outcome3::Pass || (self.open && self.allow_open);
+        let proven = [verdicts.signatures, verdicts.inclusion];
+        let excused = self.allow_erased && !self.erased.is_empty();
+        let told = |o: Outcome3| o == Outcome3::Pass || (excused && o == Outcome3::NotChecked);
+        let complete = if self.open {
+            self.allow_open
+        } else {
+            told(verdicts.completeness)
+        };
         let answered = self.faults.is_empty() && self.unanswered.is_empty();
-        answered && !failed && complete && proven.iter().all(|o| *o == Outcome3::Pass)
+        let proven = proven.iter().all(|o| *o == Outcome3::Pass) && told(verdicts.chain);
+        answered && !failed && complete && proven
     }
 
     fn new(options: &Options) -> Self {
@@ -264,8 +293,10 @@ impl Report {
             cosigned: Vec::new(),
             checkpoint: None,
             records: Vec::new(),
+            erased: Vec::new(),
             open: true,
             allow_open: options.allow_open,
+            allow_erased: options.allow_erased,
             unrecognised: Vec::new(),
         }
     }
@@ -308,7 +339,11 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
         .map(|entry| signatures::open_entry(entry, trust, &mut faults))
         .collect();
     let records: Vec<&Signed> = entries.iter().flatten().collect();
-    report.open = !records.iter().any(|signed| completeness::closes(signed));
+    // Around an entry that cannot be believed the others make no chain, and every fault after the first would be noise.
+    let whole = records.len() == receipt.entries.len();
+    let (records, erasures) = erased::split(receipt, records);
+    report.erased = erased::shown(&erasures);
+    report.open = is_open(receipt, &records);
     approvals::check_envelopes(&receipt.approvals, &records, trust, &mut faults);
     report.verdicts.signatures = faults.outcome(Check::Signatures, true);
 
@@ -319,16 +354,32 @@ pub fn verify(receipt: &Receipt, trust: &TrustFile, options: &Options) -> Report
         .filter_map(|(entry, signed)| Some((entry, signed.as_ref()?)))
         .map(|(entry, signed)| {
             let head = report.checkpoint.as_ref();
-            inclusion::check(signed, &entry.proof, head, &mut faults)
+            let (index, leaf_hash) = (signed.index, &signed.leaf_hash);
+            inclusion::check(index, leaf_hash, &entry.proof, head, &mut faults)
         })
         .collect();
-    // Around an entry that cannot be believed the others make no chain, and every fault after the first would be noise.
-    let whole = records.len() == receipt.entries.len();
+    for erased in &receipt.erased {
+        let head = report.checkpoint.as_ref();
+        let leaf_hash = leaf::leaf_hash(&erased.leaf);
+        inclusion::check(erased.index, &leaf_hash, &erased.proof, head, &mut faults);
+    }
     let provable = whole && report.checkpoint.is_some() && !receipt.entries.is_empty();
     report.verdicts.inclusion = faults.outcome(Check::Inclusion, provable);
 
     if whole {
-        check_task(receipt, trust, options, &records, &mut report, &mut faults);
+        let restated = erased::check(receipt, &erasures, trust, &mut faults);
+        // Around an entry of which nothing is restated the others make no chain either.
+        if restated.len() == receipt.erased.len() {
+            chain::check(&records, &restated, trust, &mut faults);
+        }
+        if receipt.erased.is_empty() {
+            check_task(receipt, options, &records, &mut report, &mut faults);
+        } else {
+            check_erased(options, &records, &restated, &mut report, &mut faults);
+        }
+        disclosure::check(receipt, &records, &mut faults);
+        let disclosed = !receipt.disclosures.is_empty();
+        report.verdicts.disclosure = faults.outcome(Check::Disclosure, disclosed);
     } else {
         report.verdicts.chain = faults.outcome(Check::Chain, false);
     }
@@ -368,16 +419,22 @@ fn check_witnessed(
     }
 }
 
-/// What the records say together: chain, meaning, completeness, disclosure.
+/// Whether the end of the task is not there. An erased one is, but nobody can say what it was.
+fn is_open(receipt: &Receipt, records: &[&Signed]) -> bool {
+    let erased = receipt.erased.last().map(|erased| erased.index);
+    let kept = records.last().map(|signed| signed.index);
+    let closed = records.iter().any(|signed| completeness::closes(signed));
+    !closed && erased <= kept
+}
+
+/// What the records say together, of which the chain was followed: meaning and completeness.
 fn check_task(
     receipt: &Receipt,
-    trust: &TrustFile,
     options: &Options,
     records: &[&Signed],
     report: &mut Report,
     faults: &mut Faults,
 ) {
-    chain::check(records, trust, faults);
     let linked = !faults.any(Check::Chain);
     let story = linked.then(|| meaning::check(records, &options.pins, faults));
     report.verdicts.chain = faults.outcome(Check::Chain, true);
@@ -387,6 +444,34 @@ fn check_task(
         completeness::check(&receipt.disclosures, records, &story, allow_open, faults);
         report.verdicts.completeness = faults.outcome(Check::Completeness, !report.open);
     }
-    disclosure::check(receipt, records, faults);
-    report.verdicts.disclosure = faults.outcome(Check::Disclosure, !receipt.disclosures.is_empty());
+}
+
+/// What can be said of a task without all that its records said: that they were there, each at its place. Whether their story
+/// is one that the rules allow is not, and so what is asked of the story has no answer.
+fn check_erased(
+    options: &Options,
+    records: &[&Signed],
+    restated: &[Restated],
+    report: &mut Report,
+    faults: &mut Faults,
+) {
+    if !faults.any(Check::Chain) {
+        let ended = completeness::check_erased(records, restated, options.allow_open, faults);
+        report.verdicts.completeness = faults.outcome(Check::Completeness, ended);
+        let (count, all) = (restated.len(), restated.len() + records.len());
+        let unjudged = if !options.allow_erased {
+            Some("what they said cannot be judged. --allow-erased accepts that")
+        } else if !options.pins.is_empty() {
+            Some(
+                "what ran and what judged it cannot be compared with the pins. Verify without them",
+            )
+        } else {
+            None
+        };
+        report.unanswered.extend(unjudged.map(|why| Unanswered {
+            check: Check::Chain,
+            message: format!("{count} of the task's {all} records were erased, and {why}"),
+        }));
+    }
+    report.verdicts.chain = faults.outcome(Check::Chain, false);
 }

@@ -21,6 +21,12 @@ fn receipt() -> Receipt {
             envelope: envelope.clone(),
             proof: vec![hash(1), hash(2)],
         }],
+        erased: vec![Erased {
+            index: 7,
+            leaf: vec![5; leaf::LEAF_BYTES],
+            proof: vec![hash(4)],
+            erasure: 9,
+        }],
         approvals: vec![envelope],
         disclosures: vec![vec![1, 2, 3], Vec::new()],
         consistency: vec![Consistency {
@@ -47,6 +53,10 @@ fn the_file_has_the_forms_of_the_format() {
     assert_eq!(file["entries"][0]["index"], "18446744073709551615");
     assert_eq!(file["entries"][0]["proof"][0], b64::encode(&[1; 32]));
     assert_eq!(file["entries"][0]["envelope"]["payloadType"], IN_TOTO);
+    let leaf = b64::encode(&[5; leaf::LEAF_BYTES]);
+    let proof = [b64::encode(&[4; 32])];
+    let erased = json!({"index": "7", "entry": leaf, "proof": proof, "erasure": "9"});
+    assert_eq!(file["erased"][0], erased);
     assert_eq!(file["disclosures"][0]["blob"], "AQID");
     assert_eq!(file["consistency"][0]["size"], "5");
 }
@@ -54,6 +64,7 @@ fn the_file_has_the_forms_of_the_format() {
 #[test]
 fn empty_lists_are_left_out_and_read_as_empty() {
     let empty = Receipt {
+        erased: Vec::new(),
         approvals: Vec::new(),
         disclosures: Vec::new(),
         consistency: Vec::new(),

@@ -1,7 +1,7 @@
 //! What an approval is bound to.
 
 use super::Approval;
-use super::encode::{Node, Object};
+use super::encode::Object;
 use crate::digest::Digest;
 use crate::dsse::{Envelope, IN_TOTO};
 use crate::keys::SigningKey;
@@ -35,9 +35,11 @@ pub fn approval_subject(
 
 /// The envelope in which an approver says the same as an approval (format §2, "An approver's own envelope").
 pub fn sign_approval(approval: &Approval, key: &SigningKey) -> Envelope {
-    let said = Object::new()
+    let mut said = Vec::new();
+    Object::new(&mut said, None)
         .with("decision", approval.decision.as_str())
-        .with_some("role", approval.role.as_deref(), Node::from)
-        .with("subject", approval.subject);
-    Envelope::sign(IN_TOTO, said.into_canonical(), key)
+        .with_some("role", approval.role.as_deref())
+        .with("subject", approval.subject)
+        .end();
+    Envelope::sign(IN_TOTO, said, key)
 }

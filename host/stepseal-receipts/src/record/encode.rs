@@ -143,7 +143,7 @@ impl<'a> Object<'a> {
         self
     }
 
-    fn with_some(self, name: &'static str, value: Option<impl Leaf>) -> Self {
+    pub(super) fn with_some(self, name: &'static str, value: Option<impl Leaf>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,

@@ -1,13 +1,29 @@
-//! Whether the records are one task's, for this log, each linked to the one before (format §5.5).
+//! Whether the records are one task's, for this log, each linked to the one before (format §5.5). Of an erased one, the
+//! record of its erasure says what it was linked to.
 
+use super::erased::Restated;
 use super::faults::{Faults, Place};
 use super::{Check, Signed};
+use crate::digest::Digest;
 use crate::record::{Kind, Record, TaskLink};
 use crate::trust::TrustFile;
 
+/// An entry of the task and how it is linked.
+#[derive(Clone, Copy)]
+struct Link<'a> {
+    index: u64,
+    leaf_hash: Digest,
+    task: &'a TaskLink,
+}
+
 /// Follows the links. Each record is compared with the one before it as it is, so that one gap is one fault.
-pub(super) fn check(records: &[&Signed], trust: &TrustFile, faults: &mut Faults) {
-    if records.is_empty() {
+pub(super) fn check(
+    records: &[&Signed],
+    restated: &[Restated],
+    trust: &TrustFile,
+    faults: &mut Faults,
+) {
+    if records.is_empty() && restated.is_empty() {
         faults.add(
             Check::Chain,
             None,
@@ -15,8 +31,12 @@ pub(super) fn check(records: &[&Signed], trust: &TrustFile, faults: &mut Faults)
             &"there is no entry, and at least the record that opens the task is expected",
         );
     }
-    let mut before: Option<(&Signed, &TaskLink)> = None;
+    let mut before: Option<Link<'_>> = None;
+    let mut restated = restated.iter().peekable();
     for signed in records {
+        while let Some(erased) = restated.next_if(|erased| erased.index <= signed.index) {
+            before = Some(follow_erased(erased, before, faults));
+        }
         let mut place = Place::new(signed.index, faults);
         let record = &signed.record;
         check_log(record, trust, &mut place);
@@ -36,7 +56,12 @@ pub(super) fn check(records: &[&Signed], trust: &TrustFile, faults: &mut Faults)
             );
             continue;
         };
-        if let Some((member, message)) = link_fault(signed, task, before) {
+        let link = Link {
+            index: signed.index,
+            leaf_hash: signed.leaf_hash,
+            task,
+        };
+        if let Some((member, message)) = link_fault(link, before) {
             fault(member, message);
         }
         if (record.kind == Kind::TaskOpen) != (task.seq == 0) {
@@ -48,8 +73,33 @@ pub(super) fn check(records: &[&Signed], trust: &TrustFile, faults: &mut Faults)
                 ),
             );
         }
-        before = Some((signed, task));
+        before = Some(link);
     }
+    for erased in restated {
+        before = Some(follow_erased(erased, before, faults));
+    }
+}
+
+/// What is wrong with the link of an erased entry is wrong in the record of its erasure.
+fn follow_erased<'a>(
+    erased: &'a Restated,
+    before: Option<Link<'_>>,
+    faults: &mut Faults,
+) -> Link<'a> {
+    let link = Link {
+        index: erased.index,
+        leaf_hash: erased.leaf_hash,
+        task: &erased.task,
+    };
+    if let Some((member, message)) = link_fault(link, before) {
+        let member = match member.trim_start_matches("task.") {
+            "id" => "erasure.task".to_owned(),
+            member => format!("{}.{member}", erased.member),
+        };
+        let message = format!("of the erased entry {}: {message}", erased.index);
+        Place::new(erased.erasure, faults).fault(&member, message);
+    }
+    link
 }
 
 /// Checks that a record was written for this log and not for another one.
@@ -63,12 +113,9 @@ pub(super) fn check_log(record: &Record, trust: &TrustFile, place: &mut Place<'_
     }
 }
 
-fn link_fault(
-    signed: &Signed,
-    task: &TaskLink,
-    before: Option<(&Signed, &TaskLink)>,
-) -> Option<(&'static str, String)> {
-    let Some((last, last_task)) = before else {
+fn link_fault(link: Link<'_>, before: Option<Link<'_>>) -> Option<(&'static str, String)> {
+    let task = link.task;
+    let Some(last) = before else {
         return match (task.seq, task.prev) {
             (0, None) => None,
             (0, Some(_)) => Some((
@@ -84,25 +131,25 @@ fn link_fault(
             )),
         };
     };
-    if signed.index <= last.index {
+    if link.index <= last.index {
         let message = format!(
             "the index {} comes after {}, and indexes must rise: entries are out of order or doubled",
-            signed.index, last.index
+            link.index, last.index
         );
         return Some(("index", message));
     }
-    if task.id != last_task.id {
+    if task.id != last.task.id {
         let message = format!(
             "the record is of the task {:?}, and {:?} is expected",
-            task.id, last_task.id
+            task.id, last.task.id
         );
         return Some(("task.id", message));
     }
-    let expected = last_task.seq.checked_add(1);
+    let expected = last.task.seq.checked_add(1);
     if Some(task.seq) != expected {
         let message = format!(
             "the record has the number {} after number {}: records are missing, doubled or out of order",
-            task.seq, last_task.seq
+            task.seq, last.task.seq
         );
         return Some(("task.seq", message));
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::erased::Restated;
 use super::faults::Faults;
 use super::meaning::{self, Story};
 use super::{Check, Signed};
@@ -13,6 +14,9 @@ use crate::state::{StepState, TaskState};
 
 /// Largest disclosed plan that is read, in bytes.
 const PLAN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const OPEN: &str =
+    "open: tail unproven. The last entry is not task.close, so records after it may be missing";
 
 /// Whether a record closes its task.
 pub(super) fn closes(signed: &Signed) -> bool {
@@ -31,50 +35,18 @@ pub(super) fn check(
     check_steps_in_plan(disclosures, story, faults);
     if !closes(last) {
         if !allow_open {
-            faults.add(
-                Check::Completeness,
-                None,
-                "entries",
-                &"open: tail unproven. The last entry is not task.close, so records after it may be missing",
-            );
+            faults.add(Check::Completeness, None, "entries", &OPEN);
         }
         return;
     }
-    let mut fault = |member: &str, message: &str| {
-        faults.add(Check::Completeness, Some(last.index), member, &message);
-    };
-    let record = &last.record;
-    if record.records != Some(records.len() as u64) {
-        let found = record
-            .records
-            .map_or("absent".to_owned(), |found| found.to_string());
-        fault(
-            "records",
-            &format!(
-                "the number of records is {found}, and {} is expected",
-                records.len()
-            ),
-        );
-    }
-    let before = records
-        .len()
-        .checked_sub(2)
-        .map(|number| records[number].leaf_hash);
-    if record.head != before {
-        let shown = |digest: Option<Digest>| {
-            digest.map_or("absent".to_owned(), |digest| digest.to_string())
-        };
-        fault(
-            "head",
-            &format!(
-                "the head is {}, and {} is expected, the leaf hash of the entry before",
-                shown(record.head),
-                shown(before)
-            ),
-        );
-    }
+    check_count(last, records.len(), faults);
     if let Some(message) = end_fault(story) {
-        fault("outcome.status", &message);
+        faults.add(
+            Check::Completeness,
+            Some(last.index),
+            "outcome.status",
+            &message,
+        );
     }
     for step in story
         .steps
@@ -86,6 +58,68 @@ pub(super) fn check(
             Some(step.last_index),
             "step",
             &format!("step {:?} was authorized, and a record of how it ended is expected before task.close", step.step.id),
+        );
+    }
+}
+
+/// Checks the end of a task whose entries make a chain and are erased in part, so that they tell no story. Returns whether
+/// the end is there.
+pub(super) fn check_erased(
+    records: &[&Signed],
+    restated: &[Restated],
+    allow_open: bool,
+    faults: &mut Faults,
+) -> bool {
+    let last_erased = restated.last().map(|erased| erased.index);
+    let ends = |signed: &Signed| last_erased.is_none_or(|index| index < signed.index);
+    let last = records.last().filter(|signed| ends(signed));
+    for signed in records.iter().filter(|signed| closes(signed)) {
+        if last.is_none_or(|last| last.index != signed.index) {
+            let message = "nothing may follow task.close, and an entry does";
+            faults.add(Check::Chain, Some(signed.index), "kind", &message);
+        }
+    }
+    match last {
+        Some(last) if closes(last) => {
+            check_count(last, records.len() + restated.len(), faults);
+            true
+        }
+        Some(_) if !allow_open => {
+            faults.add(Check::Completeness, None, "entries", &OPEN);
+            false
+        }
+        _ => false,
+    }
+}
+
+/// Whether `task.close` counts as many records as there are, and names the one before. That this is the one its `prev` names
+/// was checked with the chain.
+fn check_count(close: &Signed, count: usize, faults: &mut Faults) {
+    let mut fault = |member: &str, message: String| {
+        faults.add(Check::Completeness, Some(close.index), member, &message);
+    };
+    let record = &close.record;
+    if record.records != Some(count as u64) {
+        let found = record
+            .records
+            .map_or("absent".to_owned(), |found| found.to_string());
+        fault(
+            "records",
+            format!("the number of records is {found}, and {count} is expected"),
+        );
+    }
+    let before = record.task.as_ref().and_then(|task| task.prev);
+    if record.head != before {
+        let shown = |digest: Option<Digest>| {
+            digest.map_or("absent".to_owned(), |digest| digest.to_string())
+        };
+        fault(
+            "head",
+            format!(
+                "the head is {}, and {} is expected, the leaf hash of the entry before",
+                shown(record.head),
+                shown(before)
+            ),
         );
     }
 }

@@ -1,14 +1,15 @@
 //! Whether an entry is in the log that the checkpoint is the head of (format §5.4).
 
+use super::Check;
 use super::faults::Faults;
-use super::{Check, Signed};
 use crate::checkpoint::Checkpoint;
 use crate::digest::Digest;
 use crate::tree;
 
-/// Whether the leaf of a signed entry is in the log at its index.
+/// Whether a leaf is in the log at its index.
 pub(super) fn check(
-    signed: &Signed,
+    index: u64,
+    leaf_hash: &Digest,
     proof: &[Digest],
     checkpoint: Option<&Checkpoint>,
     faults: &mut Faults,
@@ -16,23 +17,14 @@ pub(super) fn check(
     let Some(checkpoint) = checkpoint else {
         return false;
     };
-    let proven = tree::verify_inclusion(
-        &signed.leaf_hash,
-        signed.index,
-        checkpoint.size,
-        proof,
-        &checkpoint.root,
-    );
+    let proven = tree::verify_inclusion(leaf_hash, index, checkpoint.size, proof, &checkpoint.root);
     if let Err(error) = &proven {
         let member = match error {
             tree::TreeError::IndexOutOfRange { .. } => "index",
             _ => "proof",
         };
-        let message = format!(
-            "the entry is not proven to be at index {} of the log: {error}",
-            signed.index
-        );
-        faults.add(Check::Inclusion, Some(signed.index), member, &message);
+        let message = format!("the entry is not proven to be at index {index} of the log: {error}");
+        faults.add(Check::Inclusion, Some(index), member, &message);
     }
     proven.is_ok()
 }

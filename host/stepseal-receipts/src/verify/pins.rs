@@ -14,6 +14,13 @@ pub struct Pins {
     pub policies: Vec<Digest>,
 }
 
+impl Pins {
+    /// Whether nothing is pinned.
+    pub(super) fn is_empty(&self) -> bool {
+        self.components.is_empty() && self.policies.is_empty()
+    }
+}
+
 /// Checks one record of a task. `authorized` says whether the attempt's authorization, which is another record, was checked.
 pub(super) fn check(pins: &Pins, record: &Record, authorized: bool, place: &mut Place<'_>) {
     if !pins.components.is_empty() && may_run(record) {

@@ -2,6 +2,7 @@ mod acts;
 mod append_only;
 mod attacks;
 mod container;
+mod erased;
 mod hostile;
 mod links;
 mod meaning;

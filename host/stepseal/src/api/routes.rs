@@ -44,7 +44,10 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::cancel::cancel_task))
         .routes(routes!(tasks::erase::erase_payloads))
         .routes(routes!(tasks::events::task_events))
-        .routes(routes!(tasks::records::task_records))
+        .routes(routes!(
+            tasks::records::task_records,
+            tasks::erase::erase_records
+        ))
         .routes(routes!(tasks::receipt::task_receipt))
         .routes(routes!(approvals::list::list_approvals))
         .routes(routes!(

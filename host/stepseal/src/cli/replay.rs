@@ -65,6 +65,12 @@ impl Replay {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
         let (receipt, mut components) = read(&self.receipt)?;
         let file = self.receipt.display().to_string();
+        if !receipt.erased.is_empty() {
+            bail!(
+                "{file}: {} records of the task were erased, and what they said cannot be run again",
+                receipt.erased.len()
+            );
+        }
         let records = match &self.trust {
             None => {
                 context

@@ -36,10 +36,13 @@ pub(super) enum Task {
     /// Take a task back. An effect that has begun is not undone.
     #[command(after_help = "Example:\n  stepseal task cancel 0197f3c2-5a7e-7cc1-b3a0-4f6f0c1c2d3e")]
     Cancel(Show),
-    /// Erase all that is kept of a finished task but its records: plan, inputs, outputs, events, approvals, agent and labels.
+    /// Erase all that is kept of a finished task but its records: plan, inputs, outputs, events, approvals, agent and labels;
+    /// with --records these too.
     #[command(
         after_help = "Example:\n  stepseal task erase 0197f3c2-5a7e-7cc1-b3a0-4f6f0c1c2d3e --basis 'GDPR Art. 17, request 4711' --actor dana\n\n\
-        The act and its basis are in the log. The task's receipt proves as much as before, and shows no payload."
+        The act and its basis are in the log. The task's receipt proves as much as before, and shows no payload. With --records\n\
+        it proves that there were records, where and how they were linked, and what they said is gone: `verify` refuses it\n\
+        without --allow-erased."
     )]
     Erase(Erase),
 }
@@ -78,6 +81,9 @@ pub(super) struct Erase {
     /// Why it must be erased: a law, a contract, a request. It is never erased itself, so name nobody.
     #[arg(long, value_name = "TEXT")]
     basis: String,
+    /// Erase the signed records too. Their leaves stay in the log.
+    #[arg(long)]
+    records: bool,
 }
 
 /// What `task list` is given.
@@ -115,13 +121,18 @@ impl Task {
                 Ok(Answer::Yes)
             }
             Self::Erase(command) => {
-                let place = path(&command.id, "/payloads");
+                let (place, kept) = if command.records {
+                    ("/records", "its leaves in the log")
+                } else {
+                    ("/payloads", "its records")
+                };
+                let place = path(&command.id, place);
                 let place = query(&place, &[("basis", Some(command.basis))]);
                 context.client()?.delete(&place)?;
                 let value = serde_json::json!({ "id": command.id, "erased": true });
                 context.output.result(&value, || {
                     format!(
-                        "erased: nothing is kept of task {} but its records",
+                        "erased: nothing is kept of task {} but {kept}",
                         one_line(&command.id)
                     )
                 })?;

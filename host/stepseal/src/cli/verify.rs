@@ -46,6 +46,9 @@ pub(super) struct Verify {
     /// Accept the receipt of a task that goes on: its later records are unproven.
     #[arg(long)]
     allow_open: bool,
+    /// Accept a receipt whose records were erased, as far as it can say something: that they were there, and not what they said.
+    #[arg(long)]
+    allow_erased: bool,
     /// The checkpoint of the log that you saw last: the log must have only grown since.
     #[arg(long, value_name = "FILE")]
     last_seen: Option<PathBuf>,
@@ -126,6 +129,7 @@ impl Verify {
         };
         let options = Options {
             allow_open: self.allow_open,
+            allow_erased: self.allow_erased,
             last_seen: self.last_seen.as_deref().map(read_checkpoint).transpose()?,
             witnesses: self.policy.as_deref().map(read_policy).transpose()?,
             pins: self.pins(),
@@ -274,6 +278,19 @@ fn explain(check: Check, outcome: Outcome3) -> &'static str {
     }
 }
 
+/// The same of what cannot be checked where records were erased.
+fn explain_erased(check: Check, report: &Report) -> &'static str {
+    match check {
+        Check::Chain if report.faults.is_empty() => {
+            "one task, linked without a gap; what the erased records said, nobody can judge"
+        }
+        Check::Completeness if report.faults.is_empty() && !report.open => {
+            "the last record is erased, and nobody can say whether it closed the task"
+        }
+        _ => explain(check, Outcome3::NotChecked),
+    }
+}
+
 fn word(outcome: Outcome3) -> &'static str {
     match outcome {
         Outcome3::Pass => "pass",
@@ -304,6 +321,9 @@ pub(super) fn to_text(file: &str, report: &Report) -> String {
         let unanswered = report.unanswered.iter().find(|asked| asked.check == check);
         let says = match unanswered {
             Some(asked) => one_line(&asked.message),
+            None if outcome == Outcome3::NotChecked && !report.erased.is_empty() => {
+                explain_erased(check, report).into()
+            }
             None => explain(check, outcome).into(),
         };
         lines.push(format!(
@@ -317,6 +337,14 @@ pub(super) fn to_text(file: &str, report: &Report) -> String {
             "  witness {} cosigned it, by its own clock at {}",
             one_line(&cosigned.witness),
             at(cosigned)
+        ));
+    }
+    for erasing in &report.erased {
+        lines.push(format!(
+            "  entry {} erased {} records of the task: {}",
+            erasing.index,
+            erasing.entries,
+            one_line(&erasing.basis)
         ));
     }
     lines.extend(faults_text(&report.faults));
@@ -361,10 +389,19 @@ fn contents(report: &Report) -> String {
         );
     };
     let task = task_id(report).unwrap_or("?");
+    let erased = match report.erased.iter().map(|erasing| erasing.entries).sum() {
+        0 => String::new(),
+        count => format!(" and {count} erased ones"),
+    };
     format!(
-        "task {}, {} records, in the log {} of {} records",
+        "task {}, {} records{erased}, in the log {} of {} records",
         one_line(task),
-        report.records.len(),
+        report.records.len()
+            - report
+                .records
+                .iter()
+                .filter(|(_, r)| r.kind.is_act())
+                .count(),
         one_line(&checkpoint.origin),
         checkpoint.size
     )
@@ -372,8 +409,12 @@ fn contents(report: &Report) -> String {
 
 /// The task the records are of.
 pub(super) fn task_id(report: &Report) -> Option<&str> {
-    let (_, record) = report.records.first()?;
-    record.task.as_ref().map(|task| task.id.as_str())
+    let mut records = report.records.iter().map(|(_, record)| record);
+    records.find_map(|record| match (&record.task, &record.erasure) {
+        (Some(task), _) => Some(task.id.as_str()),
+        (None, Some(erasure)) => erasure.task.as_deref(),
+        (None, None) => None,
+    })
 }
 
 /// The report for programs.
@@ -381,6 +422,9 @@ pub(super) fn to_json(file: &str, report: &Report) -> Value {
     let unanswered = report.unanswered.iter();
     let unanswered =
         unanswered.map(|asked| json!({ "check": asked.check.as_str(), "message": asked.message }));
+    let erased = report.erased.iter().map(|erasing| {
+        json!({ "index": erasing.index, "basis": erasing.basis, "entries": erasing.entries })
+    });
     let records = report
         .records
         .iter()
@@ -389,6 +433,7 @@ pub(super) fn to_json(file: &str, report: &Report) -> Value {
         "file": file,
         "passed": report.passed(),
         "open": report.open,
+        "erased": erased.collect::<Vec<_>>(),
         "verdicts": verdicts_json(report.verdicts),
         "faults": faults_json(&report.faults),
         "checkpoint": report.checkpoint.as_ref().map(checkpoint_json),
@@ -468,8 +513,10 @@ mod tests {
             }],
             checkpoint: None,
             records: Vec::new(),
+            erased: Vec::new(),
             open: false,
             allow_open: false,
+            allow_erased: false,
             unrecognised: vec!["note".to_owned()],
         }
     }

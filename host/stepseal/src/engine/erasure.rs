@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use stepseal_receipts::record::{Erasure, ErasureScope, Kind, LABEL_BYTES_MAX};
+use stepseal_receipts::record::{ErasedEntry, Erasure, ErasureScope, Kind, LABEL_BYTES_MAX};
 use stepseal_receipts::time::Timestamp;
 use tokio::time::sleep;
 
 use super::{Actor, Engine, EngineError, Fault};
-use crate::store::StoreError;
+use crate::store::{LogRow, NewAct, NewErasure, RecordRow, StoreError};
 
 /// How often it is looked for what has been kept for long enough.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 /// Tasks that are looked up at a time.
 const AT_A_TIME: u32 = 256;
+/// Entries in the record of one erasure, which may have 256: fewer, so that it stays below 32 KiB with the longest of numbers,
+/// `basis` and `actor`.
+const AT_ONCE: usize = 200;
 /// How often a reader that holds the files up is waited out.
 const TRIES: u32 = 5;
 
@@ -27,6 +30,81 @@ impl Engine {
         basis: &str,
         actor: Actor,
     ) -> Result<(), EngineError> {
+        self.check_erasable(task, basis).await?;
+        let act = self.erasure(ErasureScope::Payloads, task, basis, actor, Vec::new());
+        let act = act.await?;
+        let store = &self.0.store;
+        let now = self.0.clock.now();
+        patiently(|| store.erase(task, now, act.clone())).await
+    }
+
+    /// Erases the records of a finished task too: nothing stays of it but its row and its leaves in the log, whose places and links
+    /// its receipt proves.
+    pub async fn erase_records(
+        &self,
+        task: &str,
+        basis: &str,
+        actor: Actor,
+    ) -> Result<(), EngineError> {
+        self.check_erasable(task, basis).await?;
+        let mut rows = Vec::new();
+        let mut entries = Vec::new();
+        let mut prev = None;
+        for RecordRow {
+            index,
+            seq,
+            kept,
+            leaf_hash,
+        } in self.0.store.records(task).await?
+        {
+            if kept.envelope().is_some() {
+                entries.push(ErasedEntry { index, seq, prev });
+                rows.push(LogRow {
+                    index,
+                    kept,
+                    leaf_hash,
+                });
+            }
+            prev = Some(leaf_hash);
+        }
+        let leaves = self.leaves(rows).await?;
+        let mut erasures = Vec::new();
+        for (entries, leaves) in entries.chunks(AT_ONCE).zip(leaves.chunks(AT_ONCE)) {
+            let indexes = entries.iter().map(|entry| entry.index);
+            let leaves = indexes.zip(leaves.iter().cloned()).collect();
+            let actor = actor.clone();
+            let act = self.erasure(ErasureScope::Records, task, basis, actor, entries.to_vec());
+            let act = act.await?;
+            erasures.push(NewErasure { act, leaves });
+        }
+        let store = &self.0.store;
+        let now = self.0.clock.now();
+        patiently(|| store.erase_records(task, now, &erasures)).await
+    }
+
+    /// The record of an erasure.
+    async fn erasure(
+        &self,
+        scope: ErasureScope,
+        task: &str,
+        basis: &str,
+        actor: Actor,
+        entries: Vec<ErasedEntry>,
+    ) -> Result<NewAct, EngineError> {
+        let act = self.act(Kind::Erasure, actor, |record| {
+            record.erasure = Some(Erasure {
+                scope,
+                basis: basis.to_owned(),
+                task: Some(task.to_owned()),
+                blobs: Vec::new(),
+                entries,
+            });
+        });
+        act.await
+    }
+
+    /// Whether there is such a task, it is over, and the basis is one.
+    async fn check_erasable(&self, task: &str, basis: &str) -> Result<(), EngineError> {
         if !(1..=LABEL_BYTES_MAX).contains(&basis.len()) || basis.chars().any(char::is_control) {
             return Err(EngineError::Invalid(vec![Fault {
                 pointer: "/basis".to_owned(),
@@ -49,33 +127,7 @@ impl Engine {
                 ),
             });
         }
-        let act = self.act(Kind::Erasure, actor, |record| {
-            record.erasure = Some(Erasure {
-                scope: ErasureScope::Payloads,
-                basis: basis.to_owned(),
-                task: Some(task.to_owned()),
-                blobs: Vec::new(),
-                entries: Vec::new(),
-            });
-        });
-        let act = act.await?;
-        for _ in 1..TRIES {
-            match self
-                .0
-                .store
-                .erase(task, self.0.clock.now(), act.clone())
-                .await
-            {
-                Err(StoreError::Busy) => {}
-                done => return Ok(done.map(drop)?),
-            }
-        }
-        Ok(self
-            .0
-            .store
-            .erase(task, self.0.clock.now(), act)
-            .await
-            .map(drop)?)
+        Ok(())
     }
 
     /// Erases the payloads of tasks that were accepted longer ago than `keep` and are finished, for as long as the host runs.
@@ -110,4 +162,18 @@ impl Engine {
             }
         }
     }
+}
+
+/// Waits readers out that hold the files up. What was done stays done when it is tried again.
+async fn patiently<Erased>(erase: impl Fn() -> Erased) -> Result<(), EngineError>
+where
+    Erased: Future<Output = Result<bool, StoreError>>,
+{
+    for _ in 1..TRIES {
+        match erase().await {
+            Err(StoreError::Busy) => {}
+            done => return Ok(done.map(drop)?),
+        }
+    }
+    Ok(erase().await.map(drop)?)
 }

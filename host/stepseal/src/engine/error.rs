@@ -23,7 +23,7 @@ pub enum EngineError {
         id: String,
     },
     /// It was there, and is erased.
-    #[error("task {0} was erased; its receipt still proves that it ran")]
+    #[error("task {0} was erased; its receipt proves what is left of it")]
     Erased(String),
     /// What was sent is not right; every fault is listed.
     #[error("the request has {} fault(s)", .0.len())]

@@ -6,12 +6,13 @@ use stepseal_receipts::checkpoint::Checkpoint;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
 use stepseal_receipts::leaf;
+use stepseal_receipts::log_export::{Line, LineEntry};
 use stepseal_receipts::record::KeyRole;
 use stepseal_receipts::tile::{Tile, TileKind, bundle};
 use stepseal_receipts::tree::{NodeId, ProofPlan, TreeError};
 
 use super::{Engine, EngineError, Fault};
-use crate::store::CheckpointRow;
+use crate::store::{CheckpointRow, Kept, LogRow};
 
 /// How old the signed head may be that monitors get: they come often, and each head is kept for ever.
 const CHECKPOINT_AGE_MAX: Duration = Duration::from_secs(1);
@@ -63,6 +64,12 @@ impl Engine {
         if rows.len() < usize::from(width) {
             return Ok(None);
         }
+        let leaves = self.leaves(rows).await?;
+        Ok(Some(bundle(leaves.iter().map(Vec::as_slice))))
+    }
+
+    /// The leaves of records, made again of their envelopes where there are any.
+    pub(super) async fn leaves(&self, rows: Vec<LogRow>) -> Result<Vec<Vec<u8>>, EngineError> {
         let mut keys = self.keys().await?;
         keys.retain(|row| row.role == KeyRole::Record);
         let mut leaves = Vec::with_capacity(rows.len());
@@ -70,8 +77,15 @@ impl Engine {
             let broken = |why: &dyn std::fmt::Display| {
                 EngineError::Internal(format!("record {}: {why}", row.index))
             };
-            let envelope: Envelope =
-                serde_json::from_str(&row.envelope).map_err(|error| broken(&error))?;
+            let envelope: Envelope = match row.kept {
+                Kept::Leaf { leaf, .. } => {
+                    leaves.push(leaf);
+                    continue;
+                }
+                Kept::Envelope(envelope) => {
+                    serde_json::from_str(&envelope).map_err(|error| broken(&error))?
+                }
+            };
             let signature = envelope.signatures.first();
             let signature = signature.ok_or_else(|| broken(&"it is not signed"))?;
             let leaf = keys
@@ -81,18 +95,26 @@ impl Engine {
             let leaf = leaf.ok_or_else(|| broken(&"its leaf has another hash than the log"))?;
             leaves.push(leaf);
         }
-        Ok(Some(bundle(leaves.iter().map(Vec::as_slice))))
+        Ok(leaves)
     }
 
     /// Entries of the log from an index on, each a line as in the export of a log (format §7).
-    pub async fn log_entries(&self, first: u64, limit: u32) -> Result<String, EngineError> {
+    pub async fn log_entries(&self, first: u64, limit: u32) -> Result<Vec<u8>, EngineError> {
         let rows = self.0.store.log_records(first, limit).await?;
-        // The stored envelope is canonical JSON, and so is the line.
-        let lines = rows.iter().map(|row| {
-            let (envelope, index) = (&row.envelope, row.index);
-            format!("{{\"envelope\":{envelope},\"index\":\"{index}\"}}\n")
-        });
-        Ok(lines.collect())
+        let mut lines = Vec::new();
+        for LogRow { index, kept, .. } in rows {
+            match kept {
+                // The stored envelope is canonical JSON, and so is the line.
+                Kept::Envelope(envelope) => lines.extend_from_slice(
+                    format!("{{\"envelope\":{envelope},\"index\":\"{index}\"}}\n").as_bytes(),
+                ),
+                Kept::Leaf { leaf, .. } => {
+                    let entry = LineEntry::Leaf(leaf);
+                    lines.extend(Line { index, entry }.to_line());
+                }
+            }
+        }
+        Ok(lines)
     }
 
     /// The proof that the log of `to` leaves continues the one of `from` (RFC 6962 section 2.1.2).

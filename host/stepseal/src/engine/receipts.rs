@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse::Envelope;
-use stepseal_receipts::receipt::{Consistency, Entry, Receipt};
+use stepseal_receipts::receipt::{Consistency, Entry, Erased, Receipt};
 use stepseal_receipts::record::Record;
 use stepseal_receipts::tree::ProofPlan;
 use stepseal_receipts::verify::disclosable;
 
 use super::{Engine, EngineError};
-use crate::store::RecordRow;
+use crate::store::{Kept, LogRow, RecordRow};
 
 impl Engine {
     /// The records of a task.
@@ -30,26 +30,35 @@ impl Engine {
         self.exists(task).await?;
         // Records before the checkpoint, so that the checkpoint covers them all.
         let records = self.0.store.records(task).await?;
+        let rows = self.with_erasures(records).await?;
         // Its reader has seen as much already, and a smaller head would look like a rewind.
-        let covers = records.last().map_or(0, |row| row.index + 1);
+        let covers = rows.last().map_or(0, |row| row.index + 1);
         let covers = covers.max(seen.unwrap_or(0));
         let checkpoint = self.witnessed_checkpoint(covers).await?;
         let size = checkpoint.head.size;
         let broken = |why: String| EngineError::Internal(format!("receipt of task {task}: {why}"));
-        let plans: Result<Vec<_>, _> = records
+        let plans: Result<Vec<_>, _> = rows
             .iter()
             .map(|row| ProofPlan::inclusion(row.index, size))
             .collect();
         let plans = plans.map_err(|error| broken(error.to_string()))?;
-        let mut entries = Vec::new();
-        for (row, proof) in records.iter().zip(self.proofs(&plans).await?) {
-            let envelope: Envelope = serde_json::from_str(&row.record.envelope)
-                .map_err(|error| broken(error.to_string()))?;
-            entries.push(Entry {
-                index: row.index,
-                envelope,
-                proof,
-            });
+        let (mut entries, mut erased) = (Vec::new(), Vec::new());
+        for (row, proof) in rows.into_iter().zip(self.proofs(&plans).await?) {
+            let index = row.index;
+            match row.kept {
+                Kept::Envelope(envelope) => entries.push(Entry {
+                    index,
+                    envelope: serde_json::from_str(&envelope)
+                        .map_err(|error| broken(error.to_string()))?,
+                    proof,
+                }),
+                Kept::Leaf { leaf, erasure } => erased.push(Erased {
+                    index,
+                    leaf,
+                    proof,
+                    erasure,
+                }),
+            }
         }
         let parsed = entries
             .iter()
@@ -72,6 +81,7 @@ impl Engine {
         let receipt = Receipt {
             checkpoint: checkpoint.note,
             entries,
+            erased,
             approvals,
             disclosures,
             consistency,
@@ -102,6 +112,33 @@ impl Engine {
             }
         }
         Ok(envelopes)
+    }
+
+    /// The records of a task and those of the erasures of some of them, in the log's order.
+    async fn with_erasures(&self, records: Vec<RecordRow>) -> Result<Vec<LogRow>, EngineError> {
+        let mut erasures = BTreeSet::new();
+        let mut rows = Vec::with_capacity(records.len());
+        for RecordRow {
+            index,
+            kept,
+            leaf_hash,
+            ..
+        } in records
+        {
+            if let Kept::Leaf { erasure, .. } = kept {
+                erasures.insert(erasure);
+            }
+            rows.push(LogRow {
+                index,
+                kept,
+                leaf_hash,
+            });
+        }
+        for erasure in erasures {
+            rows.extend(self.0.store.log_records(erasure, 1).await?);
+        }
+        rows.sort_by_key(|row| row.index);
+        Ok(rows)
     }
 
     /// The blobs of a task that its records speak of. There are others: what a person is being asked about has no record yet,

@@ -66,7 +66,7 @@ impl Previous {
 async fn number(store: &dyn Store) -> Result<u64, EngineError> {
     let first = store.log_records(0, 1).await?;
     let shard = first.first().and_then(|row| {
-        let envelope: Envelope = serde_json::from_str(&row.envelope).ok()?;
+        let envelope: Envelope = serde_json::from_str(row.kept.envelope()?).ok()?;
         Record::parse(&envelope.payload).ok()?.shard
     });
     let shard = shard.ok_or_else(|| {

@@ -117,6 +117,15 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes everything of a finished task but its row and its records, and puts `act` into the log; false, and nothing is
     /// done, where the task is not finished, unknown or erased already. When this has returned, no file holds the bytes.
     async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError>;
+    /// Puts a leaf in the place of the envelope of every record of a finished task, deletes whatever else there is of it but its
+    /// row, and puts the records of the erasures into the log; false, and nothing is done, where the task is not finished, unknown
+    /// or erased so already. When this has returned, no file holds the bytes.
+    async fn erase_records(
+        &self,
+        task: &str,
+        at: Timestamp,
+        erasures: &[NewErasure],
+    ) -> Result<bool, StoreError>;
     /// Finished tasks that are not erased with an id after `after`, accepted before `before`, in the order of their ids.
     async fn erasable(
         &self,
@@ -450,8 +459,45 @@ pub struct NewRecord {
 pub struct RecordRow {
     /// Leaf index in the log, from 0.
     pub index: u64,
-    /// What was appended.
-    pub record: NewRecord,
+    /// Its place in the task, from 0.
+    pub seq: u64,
+    /// What there is of it.
+    pub kept: Kept,
+    /// Its leaf hash.
+    pub leaf_hash: Digest,
+}
+
+/// What there is of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The DSSE envelope as JSON.
+    Envelope(String),
+    /// The leaf alone: the envelope was erased.
+    Leaf {
+        /// Its bytes.
+        leaf: Vec<u8>,
+        /// Leaf index of the record of its erasure.
+        erasure: u64,
+    },
+}
+
+impl Kept {
+    /// The DSSE envelope as JSON, where it was not erased.
+    pub fn envelope(&self) -> Option<&str> {
+        match self {
+            Self::Envelope(envelope) => Some(envelope),
+            Self::Leaf { .. } => None,
+        }
+    }
+}
+
+/// An erasure of records of one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewErasure {
+    /// The record of it.
+    pub act: NewAct,
+    /// Leaf index of each record whose envelope goes, with the leaf that stays.
+    pub leaves: Vec<(u64, Vec<u8>)>,
 }
 
 /// The signed record of an act of the host, to be appended to the log together with what it tells of.
@@ -468,8 +514,8 @@ pub struct NewAct {
 pub struct LogRow {
     /// Leaf index in the log, from 0.
     pub index: u64,
-    /// The DSSE envelope as JSON.
-    pub envelope: String,
+    /// What there is of it.
+    pub kept: Kept,
     /// Its leaf hash.
     pub leaf_hash: Digest,
 }

@@ -68,7 +68,7 @@ fn each_malformed_member_is_named() {
         ("consistency", |r| {
             r["consistency"] = json!(vec![json!({"size": "1", "proof": []}); 65]);
         }),
-        ("erased", |r| r["erased"] = json!([{}])),
+        ("erased[0].index", |r| r["erased"] = json!([{}])),
     ];
     for (member, change) in cases {
         let report = with(change);

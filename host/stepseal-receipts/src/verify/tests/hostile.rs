@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::append_only::earlier;
+use super::erased::erase;
 use super::witnesses::{TIME, cosignature, policy_text};
 use super::world::*;
 use crate::dsse::{Envelope, IN_TOTO};
@@ -45,6 +46,18 @@ static ASKED: LazyLock<(Vec<u8>, Options)> = LazyLock::new(|| {
     };
     (receipt.to_json(), options)
 });
+/// A receipt of which all but the first and the last record are erased, and what is found in it.
+static ERASED: LazyLock<(Vec<u8>, (Report, Options))> = LazyLock::new(|| {
+    let lists: [&[usize]; 2] = [&[1, 2, 4], &[3, 5]];
+    let bytes = erase(linked(&story(), |_, _| {}), &lists, |_, _| {}).to_json();
+    let options = Options {
+        allow_erased: true,
+        ..Options::default()
+    };
+    let report = verify_bytes(&bytes, &trust(), &options);
+    assert!(report.passed(), "{:#?}", report.faults);
+    (bytes, (report, options))
+});
 static ANSWERED: LazyLock<Report> = LazyLock::new(|| {
     let report = verify_bytes(&ASKED.0, &trust(), &ASKED.1);
     assert!(report.passed(), "{:#?}", report.faults);
@@ -71,6 +84,20 @@ proptest! {
                 report.unrecognised.clear();
             }
             prop_assert_eq!(&report, &*ANSWERED);
+        } else {
+            prop_assert!(!report.faults.is_empty() || !report.unanswered.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_receipt_of_erased_records_with_one_byte_changed_is_refused_or_believed_the_same(place: Index, byte: u8) {
+        let (mut bytes, honest) = ERASED.clone();
+        let place = place.index(bytes.len());
+        prop_assume!(bytes[place] != byte);
+        bytes[place] = byte;
+        let report = verify_bytes(&bytes, &trust(), &honest.1);
+        if report.passed() {
+            prop_assert_eq!(report, honest.0);
         } else {
             prop_assert!(!report.faults.is_empty() || !report.unanswered.is_empty());
         }

@@ -12,6 +12,7 @@
 mod accept;
 mod acts;
 mod container;
+mod erased;
 mod keys;
 mod links;
 mod signed;
@@ -104,6 +105,11 @@ impl Vector {
         Self { trust, ..self }
     }
 
+    fn allowing_erased(mut self) -> Self {
+        self.options.allow_erased = true;
+        self
+    }
+
     fn seen(mut self, note: String) -> Self {
         self.options.last_seen = Some(note);
         self
@@ -160,6 +166,9 @@ impl Vector {
         }
         if self.options.allow_open {
             line["allowOpen"] = true.into();
+        }
+        if self.options.allow_erased {
+            line["allowErased"] = true.into();
         }
         if let Some(note) = &self.options.last_seen {
             line["lastSeen"] = note.as_str().into();
@@ -278,6 +287,7 @@ fn rejected() -> Vec<Vector> {
     [
         acts::vectors(),
         container::vectors(),
+        erased::rejected(),
         keys::vectors(),
         links::vectors(),
         signed::vectors(),
@@ -293,6 +303,7 @@ fn rejected() -> Vec<Vector> {
 #[test]
 fn the_committed_vectors_are_the_ones_that_are_made_and_each_is_judged_as_it_says() {
     let mut accepted = accept::vectors();
+    accepted.extend(erased::accepted());
     accepted.extend(witnesses::accepted());
     let rejected = rejected();
     let names: BTreeSet<&str> = accepted

@@ -88,6 +88,17 @@ impl Log {
         self.head().sign(&log_key()).unwrap()
     }
 
+    /// Gives every entry of a receipt its proof in the log as it is now, and the receipt the log's checkpoint.
+    pub(super) fn prove(&self, receipt: &mut Receipt) {
+        receipt.checkpoint = self.checkpoint();
+        for entry in &mut receipt.entries {
+            entry.proof = self.inclusion(entry.index);
+        }
+        for erased in &mut receipt.erased {
+            erased.proof = self.inclusion(erased.index);
+        }
+    }
+
     fn assemble(&self, plan: &ProofPlan) -> Vec<Digest> {
         plan.assemble(|node| self.nodes.get(&node).copied())
             .unwrap()
@@ -158,6 +169,7 @@ pub(super) fn rewritten(
     let receipt = Receipt {
         checkpoint: log.checkpoint(),
         entries: entries.into_iter().map(entry).collect(),
+        erased: Vec::new(),
         approvals: Vec::new(),
         disclosures: Vec::new(),
         consistency: Vec::new(),

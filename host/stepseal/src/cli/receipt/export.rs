@@ -71,6 +71,13 @@ impl Export {
                 self.file.display()
             );
         }
+        if self.record.is_none() && !receipt.erased.is_empty() {
+            anyhow::bail!(
+                "{} has {} erased entries, for which these forms have no place: name a record that is there with --record",
+                self.file.display(),
+                receipt.erased.len()
+            );
+        }
         let bundles = match (self.format, &trust) {
             (Form::SigstoreBundle, Some(trust)) => Some(Bundles::new(&receipt.checkpoint, trust)?),
             _ => None,

@@ -5,8 +5,8 @@ use stepseal_receipts::tree::{Frontier, NodeId, ProofPlan, empty_root, verify_in
 
 use super::{Fixture, accept, act, assert_refused, at, digest, operator, record, task, transition};
 use crate::store::{
-    Accept, CheckpointRow, CosignatureRow, GrantRow, LogHead, LogRow, PolicyRow, RecordRow, Store,
-    StoreError, Transition,
+    Accept, CheckpointRow, CosignatureRow, GrantRow, Kept, LogHead, LogRow, NewRecord, PolicyRow,
+    RecordRow, Store, StoreError, Transition,
 };
 
 /// Accepts `tasks` tasks at once, each with `records` records. Returns the records of all, by leaf index.
@@ -28,7 +28,13 @@ async fn fill(store: &dyn Store, prefix: &str, tasks: usize, records: u64) -> Ve
     for new in &news {
         let of_task = store.records(&new.id).await.unwrap();
         for (row, seq) in of_task.iter().zip(0..) {
-            assert_eq!(row.record, record(&new.id, seq));
+            let NewRecord {
+                envelope,
+                leaf_hash,
+                ..
+            } = record(&new.id, seq);
+            let found = (row.seq, &row.kept, row.leaf_hash);
+            assert_eq!(found, (seq, &Kept::Envelope(envelope), leaf_hash));
         }
         assert!(of_task.is_sorted_by_key(|row| row.index));
         rows.extend(of_task);
@@ -40,15 +46,15 @@ async fn fill(store: &dyn Store, prefix: &str, tasks: usize, records: u64) -> Ve
 fn in_log(row: &RecordRow) -> LogRow {
     LogRow {
         index: row.index,
-        envelope: row.record.envelope.clone(),
-        leaf_hash: row.record.leaf_hash,
+        kept: row.kept.clone(),
+        leaf_hash: row.leaf_hash,
     }
 }
 
 fn tree_of(rows: &[RecordRow]) -> Frontier {
     let mut tree = Frontier::new();
     for row in rows {
-        tree.append(row.record.leaf_hash);
+        tree.append(row.leaf_hash);
     }
     tree
 }
@@ -89,14 +95,7 @@ pub(crate) async fn every_inclusion_proof_can_be_made(fixture: &impl Fixture) {
         let plan = ProofPlan::inclusion(row.index, head.size).unwrap();
         let nodes = store.log_nodes(&plan.nodes()).await.unwrap();
         let proof = plan.assemble(|node| nodes.get(&node).copied()).unwrap();
-        verify_inclusion(
-            &row.record.leaf_hash,
-            row.index,
-            head.size,
-            &proof,
-            &head.root,
-        )
-        .unwrap();
+        verify_inclusion(&row.leaf_hash, row.index, head.size, &proof, &head.root).unwrap();
     }
 }
 
@@ -117,7 +116,7 @@ pub(crate) async fn nodes_that_do_not_exist_are_left_out(fixture: &impl Fixture)
     let nodes = store.log_nodes(&wanted).await.unwrap();
     let there: Vec<_> = nodes.keys().copied().collect();
     assert_eq!(there, [node(0, 4), node(1, 1), node(2, 0)]);
-    assert_eq!(nodes[&node(0, 4)], rows[4].record.leaf_hash);
+    assert_eq!(nodes[&node(0, 4)], rows[4].leaf_hash);
     assert_eq!(nodes[&node(2, 0)], tree_of(&rows[..4]).root());
     // More than fit into one statement.
     let many: Vec<_> = (0..1_000).map(|index| node(0, index)).collect();
@@ -274,9 +273,12 @@ pub(crate) async fn an_act_is_in_the_log_exactly_where_it_was_done(fixture: &imp
         .unwrap();
 
     let entries = store.log_records(0, 10).await.unwrap();
-    let envelopes: Vec<_> = entries.iter().map(|row| row.envelope.as_str()).collect();
-    let own = &of_task[0].record.envelope;
-    assert_eq!(envelopes, ["added", "granted", "bound", own, "ended"]);
+    let envelopes: Vec<_> = entries.iter().map(|row| row.kept.envelope()).collect();
+    let own = of_task[0].kept.envelope().unwrap();
+    assert_eq!(
+        envelopes,
+        ["added", "granted", "bound", own, "ended"].map(Some)
+    );
     let mut tree = Frontier::new();
     for (entry, index) in entries.iter().zip(0..) {
         assert_eq!(entry.index, index);

@@ -63,6 +63,7 @@ macro_rules! suite {
             tasks::a_task_that_is_over_cannot_be_cancelled,
             tasks::a_blob_may_belong_to_two_tasks,
             tasks::what_is_erased_leaves_the_row_and_the_records,
+            tasks::erased_records_leave_their_leaves,
             approvals::an_approval_is_closed_unless_somebody_decided_first,
             approvals::approvals_are_listed_newest_first_by_filter_and_page,
             approvals::a_decision_is_taken_once_and_makes_its_task_due,

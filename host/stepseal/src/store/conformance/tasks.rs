@@ -7,7 +7,10 @@ use super::{
     Fixture, accept, act, assert_refused, assert_stale, at, blob, digest, event, record, task,
     transition,
 };
-use crate::store::{Accept, EventRow, NewTask, Store, TaskQuery, TaskRow, Transition};
+use crate::store::{
+    Accept, EventRow, Kept, NewErasure, NewTask, RecordRow, Store, StoreError, TaskQuery, TaskRow,
+    Transition,
+};
 
 pub(crate) async fn a_task_is_stored_with_everything_that_came_with_it(fixture: &impl Fixture) {
     let store = fixture.open().await;
@@ -450,5 +453,69 @@ pub(crate) async fn what_is_erased_leaves_the_row_and_the_records(fixture: &impl
     assert_eq!(store.records("over").await.unwrap().len(), 1);
     assert_eq!(store.blobs("other").await.unwrap().len(), 1);
     let log = store.log_records(0, 9).await.unwrap();
-    assert_eq!((log.len(), log[3].envelope.as_str()), (4, "erased"));
+    assert_eq!((log.len(), log[3].kept.envelope()), (4, Some("erased")));
+}
+
+pub(crate) async fn erased_records_leave_their_leaves(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    for (id, state) in [
+        ("over", TaskState::Failed),
+        ("other", TaskState::Succeeded),
+        ("runs", TaskState::Running),
+    ] {
+        let full = Transition {
+            records: (0..3).map(|seq| record(id, seq)).collect(),
+            blobs: vec![blob(b"salt and plan")],
+            state,
+            ..transition(id, 0)
+        };
+        store.accept(&task(id), full).await.unwrap();
+    }
+    let erasure = |name: &str, indexes: &[u64]| NewErasure {
+        act: act(name),
+        leaves: indexes.iter().map(|index| (*index, vec![7])).collect(),
+    };
+    let both = [erasure("first", &[0, 2]), erasure("second", &[1])];
+    assert!(!store.erase_records("runs", at(7), &both).await.unwrap());
+    assert!(!store.erase_records("none", at(7), &both).await.unwrap());
+    // Part of a task, and records of another one.
+    for indexes in [&[0, 1][..], &[0, 1, 2, 3], &[3, 4, 5]] {
+        let refused = store
+            .erase_records("over", at(7), &[erasure("x", indexes)])
+            .await;
+        assert!(matches!(refused, Err(StoreError::Refused { .. })));
+    }
+    assert_eq!(store.log_head().await.unwrap().size, 9);
+    assert_eq!(store.blobs("over").await.unwrap().len(), 1);
+
+    let before = store.records("over").await.unwrap();
+    assert!(store.erase("over", at(6), act("payloads")).await.unwrap());
+    assert!(store.erase_records("over", at(7), &both).await.unwrap());
+    assert!(!store.erase_records("over", at(8), &both).await.unwrap());
+    assert!(!store.erase("over", at(8), act("again")).await.unwrap());
+    let after = store.records("over").await.unwrap();
+    let leaf = |erasure| Kept::Leaf {
+        leaf: vec![7],
+        erasure,
+    };
+    let kept = [leaf(10), leaf(11), leaf(10)];
+    let expected = before.into_iter().zip(kept);
+    let expected: Vec<_> = expected
+        .map(|(row, kept)| RecordRow { kept, ..row })
+        .collect();
+    assert_eq!(after, expected);
+    let log = store.log_records(9, 9).await.unwrap();
+    let acts: Vec<_> = log.iter().map(|row| row.kept.envelope()).collect();
+    assert_eq!(acts, ["payloads", "first", "second"].map(Some));
+    let row = store.task("over").await.unwrap().unwrap();
+    assert_eq!((row.erased, row.records), (Some(at(6)), 3));
+
+    // Without the payloads erased before.
+    let erasure = [erasure("third", &[3, 4, 5])];
+    assert!(store.erase_records("other", at(9), &erasure).await.unwrap());
+    assert!(store.blobs("other").await.unwrap().is_empty());
+    assert_eq!(
+        store.task("other").await.unwrap().unwrap().erased,
+        Some(at(9))
+    );
 }

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Connection as _, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqlitePool};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::tree::{Frontier, NodeId};
 
 use super::row;
 use super::writer::Writer;
 use crate::store::{
-    CheckpointRow, CosignatureRow, LogHead, LogRow, NewAct, NewRecord, RecordRow, StoreError,
+    CheckpointRow, CosignatureRow, Kept, LogHead, LogRow, NewAct, RecordRow, StoreError,
 };
 
 /// Nodes asked for in one statement. A proof needs at most 64.
 const NODES_MAX: usize = 256;
 
-pub(super) const RECORDS: &str =
-    "SELECT leaf_index, seq, envelope, leaf_hash FROM records WHERE task = $1 ORDER BY seq";
-pub(super) const RECORDS_FROM: &str = "SELECT leaf_index, envelope, leaf_hash FROM records WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
+pub(super) const RECORDS: &str = "SELECT seq, leaf_index, envelope, leaf, erasure, leaf_hash FROM records WHERE task = $1 ORDER BY seq";
+pub(super) const RECORDS_FROM: &str = "SELECT leaf_index, envelope, leaf, erasure, leaf_hash FROM records \
+     WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
 pub(super) const HEAD: &str = "SELECT size, frontier, write_version FROM log_head WHERE id = 1";
 
 pub(super) async fn probe(readers: &SqlitePool, writer: &Writer) -> Result<(), StoreError> {
@@ -40,11 +40,24 @@ pub(super) async fn records(
     readers: &SqlitePool,
     task: &str,
 ) -> Result<Vec<RecordRow>, StoreError> {
-    let rows: Vec<RecordColumns> = sqlx::query_as(RECORDS)
+    let rows: Vec<SqliteRow> = sqlx::query(RECORDS)
         .bind(task.to_owned())
         .fetch_all(readers)
         .await?;
-    rows.into_iter().map(record).collect()
+    let rows = rows.iter().map(|columns| {
+        let LogRow {
+            index,
+            kept,
+            leaf_hash,
+        } = log_row(columns)?;
+        Ok(RecordRow {
+            index,
+            seq: row::unsigned("the place of a record in its task", columns.try_get("seq")?)?,
+            kept,
+            leaf_hash,
+        })
+    });
+    rows.collect()
 }
 
 pub(super) async fn records_from(
@@ -52,20 +65,32 @@ pub(super) async fn records_from(
     first: u64,
     limit: u32,
 ) -> Result<Vec<LogRow>, StoreError> {
-    let rows: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(RECORDS_FROM)
+    let rows: Vec<SqliteRow> = sqlx::query(RECORDS_FROM)
         // Beyond the largest number there is nothing.
         .bind(i64::try_from(first).unwrap_or(i64::MAX))
         .bind(i64::from(limit))
         .fetch_all(readers)
         .await?;
-    let rows = rows.into_iter().map(|(index, envelope, leaf_hash)| {
-        Ok(LogRow {
-            index: row::unsigned("the place of a record in the log", index)?,
-            envelope,
-            leaf_hash: row::digest("the hash of a record", &leaf_hash)?,
-        })
-    });
-    rows.collect()
+    rows.iter().map(log_row).collect()
+}
+
+fn log_row(columns: &SqliteRow) -> Result<LogRow, StoreError> {
+    let index = row::unsigned(
+        "the place of a record in the log",
+        columns.try_get("leaf_index")?,
+    )?;
+    let kept = match columns.try_get("envelope")? {
+        Some(envelope) => Kept::Envelope(envelope),
+        None => Kept::Leaf {
+            leaf: columns.try_get("leaf")?,
+            erasure: row::unsigned("the place of an erasure", columns.try_get("erasure")?)?,
+        },
+    };
+    Ok(LogRow {
+        index,
+        kept,
+        leaf_hash: row::digest("the hash of a record", columns.try_get("leaf_hash")?)?,
+    })
 }
 
 /// Appends the record of an act and gives its index. The caller is in a transaction that took the write lock first.
@@ -99,19 +124,6 @@ pub(super) async fn append(
         .execute(&mut *connection)
         .await?;
     Ok(index)
-}
-
-type RecordColumns = (i64, i64, String, Vec<u8>);
-
-fn record((index, seq, envelope, leaf_hash): RecordColumns) -> Result<RecordRow, StoreError> {
-    Ok(RecordRow {
-        index: row::unsigned("the place of a record in the log", index)?,
-        record: NewRecord {
-            seq: row::unsigned("the place of a record in its task", seq)?,
-            envelope,
-            leaf_hash: row::digest("the hash of a record", &leaf_hash)?,
-        },
-    })
 }
 
 pub(super) async fn head(readers: &SqlitePool) -> Result<LogHead, StoreError> {

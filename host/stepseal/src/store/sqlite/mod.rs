@@ -40,8 +40,8 @@ use self::writer::Writer;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, ApproverRow, CheckpointRow, CommitError,
     ComponentKind, ComponentRow, CosignatureRow, EventRow, GrantRow, Identity, KeyRow, LogHead,
-    LogRow, NewAct, NewTask, PolicyRow, RecordRow, SignedApproval, Store, StoreError, TaskQuery,
-    TaskRow, Transition,
+    LogRow, NewAct, NewErasure, NewTask, PolicyRow, RecordRow, SignedApproval, Store, StoreError,
+    TaskQuery, TaskRow, Transition,
 };
 
 /// A database in one file.
@@ -222,6 +222,15 @@ impl Store for SqliteStore {
 
     async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError> {
         erase::erase(&self.writer, task.to_owned(), at, act).await
+    }
+
+    async fn erase_records(
+        &self,
+        task: &str,
+        at: Timestamp,
+        erasures: &[NewErasure],
+    ) -> Result<bool, StoreError> {
+        erase::erase_records(&self.writer, task.to_owned(), at, erasures.to_vec()).await
     }
 
     async fn erasable(

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::batch::{answer, questions};
 use super::log::Edge;
 use super::world::{Request, TaskView, World};
-use super::{SqliteStore, log, open};
+use super::{SqliteStore, erase, log, open};
 use crate::store::conformance::{self, Fixture};
 use crate::store::{
     Accept, CommitError, NewBlob, NewRecord, NewTask, Store, StoreError, Transition,
@@ -181,7 +181,7 @@ async fn a_batch_larger_than_a_statement_is_stored() {
     store.accept(&task, transition).await.unwrap();
     let records = store.records("t").await.unwrap();
     assert_eq!(records.len(), 700);
-    assert_eq!(records[699].record.leaf_hash, digest("699"));
+    assert_eq!(records[699].leaf_hash, digest("699"));
 }
 
 #[tokio::test]
@@ -435,6 +435,8 @@ async fn every_query_goes_along_an_index() {
         approvals::LAST_APPROVED,
         keyvalue::KEYS,
         keyvalue::KEYS_FROM_START,
+        erase::WHOLE,
+        erase::RECORD,
         log::RECORDS,
         log::RECORDS_FROM,
         log::HEAD,

@@ -77,13 +77,38 @@ const ROWS: &[Row] = &[
     ("consistency-size-doubled", "Two consistency proofs are for one size.", "consistency", |r| r["consistency"] = json!([{"size": "1", "proof": []}, {"size": "1", "proof": []}])),
     ("consistency-proof-too-long", "A consistency proof has 65 hashes.", "consistency[0].proof", |r| r["consistency"] = json!([{"size": "1", "proof": vec![r["entries"][0]["proof"][0].clone(); 65]}])),
     ("consistency-too-many", "There are 65 consistency proofs.", "consistency", |r| r["consistency"] = json!(vec![json!({"size": "1", "proof": []}); 65])),
-    ("erased", "An erased entry, which this version cannot check.", "erased", |r| r["erased"] = json!([{}])),
+    ("erased-empty", "An erased entry has no member.", "erased[0].index", |r| r["erased"] = json!([{}])),
+    ("erased-entry-short", "A leaf has 405 bytes.", "erased[0].entry", |r| r["erased"] = json!([erased("1", &"A".repeat(540))])),
+    ("erased-entry-hex", "A leaf is hexadecimal.", "erased[0].entry", |r| r["erased"] = json!([erased("1", &"00".repeat(406))])),
+    ("erased-erasure-absent", "An erased entry names no erasure.", "erased[0].erasure", |r| {
+        r["erased"] = json!([erased("1", &leaf())]);
+        drop_member(&mut r["erased"][0], "erasure");
+    }),
+    ("erased-erasure-number", "The erasure is a JSON number.", "erased[0].erasure", |r| {
+        r["erased"] = json!([erased("1", &leaf())]);
+        r["erased"][0]["erasure"] = json!(9);
+    }),
+    ("erased-unknown-member", "An erased entry has an unknown member.", "erased[0].envelope", |r| {
+        r["erased"] = json!([erased("1", &leaf())]);
+        r["erased"][0]["envelope"] = json!({});
+    }),
+    ("erased-fall", "The indexes of the erased entries fall.", "erased", |r| r["erased"] = json!([erased("2", &leaf()), erased("1", &leaf())])),
+    ("erased-doubled", "An erased entry stands twice.", "erased", |r| r["erased"] = json!([erased("1", &leaf()), erased("1", &leaf())])),
     ("erased-null", "The erased entries are null.", "erased", |r| r["erased"] = Value::Null),
     ("approval-text", "An approver's envelope is a string.", "approvals[0]", |r| r["approvals"] = json!(["x"])),
     ("approval-unsigned", "An approver's envelope has no signature.", "approvals[0].signatures", |r| {
         r["approvals"] = json!([{"payload": "", "payloadType": "x", "signatures": []}]);
     }),
 ];
+
+fn erased(index: &str, entry: &str) -> Value {
+    json!({"index": index, "entry": entry, "proof": [], "erasure": "9"})
+}
+
+/// Bytes that could be a leaf.
+fn leaf() -> String {
+    format!("{}AA==", "AAAA".repeat(135))
+}
 
 fn drop_member(object: &mut Value, name: &str) {
     object.as_object_mut().unwrap().remove(name).unwrap();
