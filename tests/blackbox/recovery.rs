@@ -384,7 +384,7 @@ fn an_attempt_whose_grants_changed_before_a_kill_is_not_run_under_others() {
         task["reason"]
             .as_str()
             .unwrap()
-            .contains("grants or policies changed"),
+            .contains("grants, policies or an approver's keys changed"),
         "{task}"
     );
     let report = host.receipt_verified(&id);

@@ -467,7 +467,11 @@ fn a_witness_answers_as_the_standard_says() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&state.join("witness.pem")), 0o600);
     assert_eq!(mode(&state), 0o700);
-    assert!(witness.process.said().contains(&witness.key.to_string()));
+    // It is a line after the one with the address.
+    eventually("the witness shows its key", || {
+        let said = witness.process.said();
+        said.contains(&witness.key.to_string()).then_some(())
+    });
 
     let log = Log::honest(5);
     for (malformed, status) in [
