@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::host::tasks::one_step;
 
 /// The value of a metric, by its name with labels.
-fn metric(host: &Host, name: &str) -> Option<f64> {
+fn metric(host: &Host, name: &str) -> Option<u64> {
     let text = host.call("GET", "/metrics").send().expect(200).text();
     assert!(text.ends_with("# EOF\n"), "{text}");
     let mut lines = text.lines();
@@ -30,13 +30,13 @@ fn what_happened_is_counted_and_names_nobody() {
         let task = task.send().expect(201).json();
         host.task_in(task["id"].as_str().unwrap(), "succeeded");
     }
-    assert_eq!(metric(&host, succeeded), Some(2.0));
+    assert_eq!(metric(&host, succeeded), Some(2));
     let accepted = r#"stepseal_events_total{kind="task.accepted"}"#;
-    assert_eq!(metric(&host, accepted), Some(2.0));
-    assert_eq!(metric(&host, "stepseal_tasks_running"), Some(0.0));
+    assert_eq!(metric(&host, accepted), Some(2));
+    assert_eq!(metric(&host, "stepseal_tasks_running"), Some(0));
     // Each left three records: it was opened, its step ended, it was closed.
     let after = metric(&host, "stepseal_log_entries").unwrap();
-    assert_eq!(after - before, 6.0);
+    assert_eq!(after - before, 6);
     let text = host.call("GET", "/metrics").send().expect(200).text();
     assert!(
         !text.contains("swordfish") && !text.contains("hostile"),

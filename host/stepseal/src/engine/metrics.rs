@@ -1,4 +1,4 @@
-//! What the host counts of its own work, for who runs it (OpenMetrics 1.0). Nothing in it names a task, a plugin or an agent.
+//! What the host counts of its own work, for who runs it (`OpenMetrics` 1.0). Nothing in it names a task, a plugin or an agent.
 
 use std::sync::atomic::AtomicU64;
 

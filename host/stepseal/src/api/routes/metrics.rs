@@ -14,7 +14,7 @@ const OPEN_METRICS: HeaderValue =
 
 /// Gives metrics of the host
 ///
-/// OpenMetrics 1.0 text: events of tasks by kind, tasks that run, the log, and how it goes with its witnesses. Nothing in it names a
+/// `OpenMetrics` 1.0 text: events of tasks by kind, tasks that run, the log, and how it goes with its witnesses. Nothing in it names a
 /// task, a plugin or an agent.
 #[utoipa::path(get, path = "/metrics", tag = "host", operation_id = "metrics",
     responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text")))]
