@@ -81,9 +81,9 @@ RECORD = {
 STATEMENT = {"_type": match(r"https://in-toto\.io/Statement/v1"), "predicateType": match(r"https://stepseal\.dev/record/v1"),
              "subject": [{"name": text, "digest": digest}, 0, 256], "predicate": anything}
 PROOF, SIGNATURE = [hash32, 0, 64], {"keyid?": match("(?s).{0,256}"), "sig": lambda value: b64(value, 64)}
-ENVELOPE = {"payload": b64, "payloadType": match("(?s).{0,255}"), "signatures": [SIGNATURE, 1, 16]}
+DSSE = {"payload": b64, "payloadType": match("(?s).{0,255}"), "signatures": [SIGNATURE, 1, 16]}
 RECEIPT = {"mediaType": match(r"application/vnd\.stepseal\.receipt\.v1\+json"), "checkpoint": text, "erased?": [anything, 0, END],
-           "entries?": [{"index": integer, "envelope": ENVELOPE, "proof?": PROOF}, 0, 100_000], "approvals?": [ENVELOPE, 0, 100_000],
+           "entries?": [{"index": integer, "envelope": DSSE, "proof?": PROOF, "shared?": small}, 0, 10**5], "approvals?": [DSSE, 0, 10**5],
            "disclosures?": [{"blob": b64}, 0, 400_000], "consistency?": [{"size": integer, "proof?": PROOF}, 0, 64]}
 TRUST = {"mediaType": match(r"application/vnd\.stepseal\.trust\.v1\+json"), "origin": match("(?=.{1,255}$)[!-*,-.0-~]+(/[!-*,-.0-~]+)*"),
          "log": [lambda value: vkey(value, 1), 1, 256], "records": [{"key": spki, "fromIndex": integer, "toIndex?": integer}, 1, 256],
@@ -129,15 +129,13 @@ def leaf_hash(envelope, key):
     return sha256(b'\0{"apiVersion":"0.0.2","kind":"hashedrekord","spec":{"hashedRekordV002":{"data":{"algorithm":"SHA2_256","digest":"%s"'
                   b'},"signature":{"content":"%s","verifier":{"keyDetails":"PKIX_ED25519","publicKey":{"rawBytes":"%s"}}}}}}' % (*parts,))
 def read_record(payload):
-    statement = read(STATEMENT, parse(payload, RECORD_BYTES_MAX, 16, True))
-    record = read(RECORD, statement["predicate"], True)
+    record = read(RECORD, (statement := read(STATEMENT, parse(payload, RECORD_BYTES_MAX, 16, True)))["predicate"], True)
     named = ["plan"] if record["kind"] == "task.open" else ["output", "input", "component"]
     subject = [{"name": name, "digest": pinned(name, record)} for name in named if record[name]]
     return need(statement["subject"] == subject, "the subject is not the record's digests", record)
 def climb(node, path, inner, proof, old=False):  # the root above a node; to its right is only what is newer than an old tree
     for level, sibling in enumerate(proof):
-        left = level >= inner or path >> level & 1
-        node = sha256(b"\1", sibling, node) if left else node if old else sha256(b"\1", node, sibling)
+        node = sha256(b"\1", sibling, node) if level >= inner or path >> level & 1 else node if old else sha256(b"\1", node, sibling)
     return node
 def included(leaf, index, head, proof):  # RFC 6962 §2.1.1
     inner = (index ^ head[0] - 1).bit_length()
@@ -149,8 +147,7 @@ def check_seen(head, note, trust, proofs):  # §5.8, RFC 6962 §2.1.2: whether t
     proof = {item["size"]: item["proof"] for item in proofs}.get(size, None if size else [])
     if not size or head[0] == size: return need(size or not proof, "a proof from the empty log has no hash")
     if proof is None: return False
-    shift = (size & -size).bit_length() - 1
-    path, inner = size - 1 >> shift, (size - 1 ^ head[0] - 1).bit_length() - shift
+    path, inner = size - 1 >> (shift := (size & -size).bit_length() - 1), (size - 1 ^ head[0] - 1).bit_length() - shift
     node, *rest = proof if path and proof else [root, *proof]
     proven = (climb(node, path, inner, rest, True), climb(node, path, inner, rest)) == (root, head[1])
     return need(proven and len(rest) == inner + bin(path >> inner).count("1"), "the log does not continue the one last seen")
@@ -253,6 +250,9 @@ def check_chain(entries, origin):
 def read_receipt(data):
     receipt = read(RECEIPT, parse(data, RECEIPT_BYTES_MAX, 16))
     need(not receipt["erased"], "this verifier cannot check erased entries, and refuses a receipt that has some; `stepseal verify` can")
+    for before, entry in zip([{"proof": []}, *receipt["entries"]], receipt["entries"]):
+        own, short = len(entry["proof"]), len(before["proof"]) - (entry["shared"] or 0)
+        entry["proof"] += need(short >= 0 and own + (entry["shared"] or 0) <= 64, "it shares too many hashes", before["proof"][short:])
     return need((sizes := [item["size"] for item in receipt["consistency"]]) == sorted(set(sizes)), "sizes do not rise", receipt)
 def verify(data, trust, allow_open=False, last_seen=None, witnessed=None):  # verdicts, faults, and what was asked and is not answered
     faults, answers = [], {}

@@ -22,6 +22,8 @@ const DEPTH_MAX: usize = 16;
 
 /// What the text of a [`hash`] must be, for errors.
 pub(crate) const HASH: &str = "the base64 of 32 bytes";
+const SHARED: &str =
+    "at most the hashes of the proof of the entry before, and with its own at most 64";
 const RISING: &str = "a list whose sizes rise, each of them once";
 const RISING_INDEXES: &str = "a list whose indexes rise, each of them once";
 
@@ -131,6 +133,10 @@ impl Receipt {
             (text == MEDIA_TYPE).then_some(())
         })?;
         let entries = members.list("entries", limits.entries_max, entry)?;
+        let entries = whole_proofs(entries).map_err(|number| MemberError::Wrong {
+            member: format!("entries[{number}].shared"),
+            expected: SHARED,
+        })?;
         let erased = members.list("erased", limits.entries_max, erased)?;
         if !erased.is_sorted_by(|one, next| one.index < next.index) {
             return Err(members.wrong("erased", RISING_INDEXES).into());
@@ -156,12 +162,19 @@ impl Receipt {
         let mut members = self.unrecognised.clone();
         members.insert("mediaType".to_owned(), Value::from(MEDIA_TYPE));
         members.insert("checkpoint".to_owned(), self.checkpoint.as_str().into());
+        let mut before: &[Digest] = &[];
         let entries = self.entries.iter().map(|entry| {
-            object([
-                ("index", entry.index.to_string().into()),
-                ("envelope", envelope_value(&entry.envelope)),
-                ("proof", hashes_value(&entry.proof)),
-            ])
+            let shared = shared(before, &entry.proof);
+            before = &entry.proof;
+            let own = &entry.proof[..entry.proof.len() - shared];
+            let mut members = Map::new();
+            members.insert("index".to_owned(), entry.index.to_string().into());
+            members.insert("envelope".to_owned(), envelope_value(&entry.envelope));
+            members.insert("proof".to_owned(), hashes_value(own));
+            if shared > 0 {
+                members.insert("shared".to_owned(), shared.to_string().into());
+            }
+            Value::Object(members)
         });
         members.insert("entries".to_owned(), entries.collect());
         let erased = self.erased.iter().map(|erased| {
@@ -215,14 +228,40 @@ pub(crate) fn hashes_value(hashes: &[Digest]) -> Value {
         .collect()
 }
 
-fn entry(members: &mut Members<'_>) -> Result<Entry, MemberError> {
+/// An entry with the hashes of its own, and how many it shares with the one before.
+fn entry(members: &mut Members<'_>) -> Result<(Entry, u64), MemberError> {
     let entry = Entry {
         index: members.need_integer("index")?,
         envelope: members.need_object("envelope", envelope)?,
         proof: hashes(members)?,
     };
+    let shared = members.integer("shared")?.unwrap_or_default();
     members.finish_known()?;
-    Ok(entry)
+    Ok((entry, shared))
+}
+
+/// Gives each entry the hashes it shares with the one before, or says the number of the first that cannot share so many.
+fn whole_proofs(entries: Vec<(Entry, u64)>) -> Result<Vec<Entry>, usize> {
+    let mut whole: Vec<Entry> = Vec::with_capacity(entries.len());
+    for (number, (mut entry, shared)) in entries.into_iter().enumerate() {
+        if shared > 0 {
+            let before = whole.last().map_or(&[][..], |entry| &entry.proof);
+            let shared = usize::try_from(shared).map_err(|_| number)?;
+            let from = before.len().checked_sub(shared).ok_or(number)?;
+            if entry.proof.len() + shared > PROOF_HASHES_MAX {
+                return Err(number);
+            }
+            entry.proof.extend_from_slice(&before[from..]);
+        }
+        whole.push(entry);
+    }
+    Ok(whole)
+}
+
+/// How many hashes two proofs share at their ends: two leaves have everything above their first common node in common.
+fn shared(one: &[Digest], other: &[Digest]) -> usize {
+    let pairs = one.iter().rev().zip(other.iter().rev());
+    pairs.take_while(|(one, other)| one == other).count()
 }
 
 fn erased(members: &mut Members<'_>) -> Result<Erased, MemberError> {

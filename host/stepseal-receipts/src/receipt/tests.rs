@@ -62,6 +62,36 @@ fn the_file_has_the_forms_of_the_format() {
 }
 
 #[test]
+fn what_neighbours_have_in_common_is_written_once() {
+    let hash = |n| Digest::from_bytes([n; 32]);
+    let mut receipt = receipt();
+    let proofs = [
+        vec![hash(1), hash(2), hash(3)],
+        vec![hash(4), hash(3)],
+        vec![hash(5), hash(4), hash(3)],
+        vec![hash(6)],
+    ];
+    receipt.entries = proofs
+        .into_iter()
+        .map(|proof| Entry {
+            proof,
+            ..receipt.entries[0].clone()
+        })
+        .collect();
+    let file: Value = serde_json::from_slice(&receipt.to_json()).unwrap();
+    let written = file["entries"].as_array().unwrap().iter();
+    let written: Vec<_> = written
+        .map(|entry| (entry["proof"].as_array().unwrap().len(), &entry["shared"]))
+        .collect();
+    let none = Value::Null;
+    assert_eq!(
+        written,
+        [(3, &none), (1, &json!("1")), (1, &json!("2")), (1, &none)]
+    );
+    assert_eq!(parse(&receipt.to_json()).unwrap(), receipt);
+}
+
+#[test]
 fn empty_lists_are_left_out_and_read_as_empty() {
     let empty = Receipt {
         erased: Vec::new(),

@@ -70,6 +70,14 @@ const ROWS: &[Row] = &[
     ("disclosure-empty", "A disclosure has no blob.", "disclosures[0].blob", |r| r["disclosures"] = json!([{}])),
     ("disclosure-unknown-member", "A disclosure has an unknown member.", "disclosures[0].name", |r| r["disclosures"] = json!([{"blob": "AA==", "name": "x"}])),
     ("disclosure-not-base64", "A disclosed blob is not base64.", "disclosures[0].blob", |r| r["disclosures"] = json!([{"blob": "AA="}])),
+    ("shared-number", "The number of shared hashes is a JSON number.", "entries[1].shared", |r| r["entries"][1]["shared"] = json!(1)),
+    ("shared-null", "The number of shared hashes is null.", "entries[1].shared", |r| r["entries"][1]["shared"] = Value::Null),
+    ("shared-by-the-first", "The first entry shares a hash with none.", "entries[0].shared", |r| r["entries"][0]["shared"] = json!("1")),
+    ("shared-more-than-there-are", "An entry shares more hashes than the one before has.", "entries[1].shared", |r| r["entries"][1]["shared"] = json!("64")),
+    ("shared-past-the-longest-proof", "A proof has 65 hashes, some of them shared.", "entries[1].shared", |r| {
+        r["entries"][1]["proof"] = json!(vec![r["entries"][1]["proof"][0].clone(); 64]);
+        r["entries"][1]["shared"] = json!("1");
+    }),
     ("consistency-size-number", "The size of a consistency proof is a JSON number.", "consistency[0].size", |r| r["consistency"] = json!([{"size": 4, "proof": []}])),
     ("consistency-size-negative", "The size of a consistency proof is negative.", "consistency[0].size", |r| r["consistency"] = json!([{"size": "-1", "proof": []}])),
     ("consistency-unknown-member", "A consistency proof has an unknown member.", "consistency[0].root", |r| r["consistency"] = json!([{"size": "1", "proof": [], "root": "x"}])),

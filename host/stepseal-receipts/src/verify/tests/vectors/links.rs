@@ -1,8 +1,11 @@
 //! Entries that are not where they say, records that are not linked, blobs of which nobody speaks, logs that forked.
 
+use serde_json::Value;
+
 use super::super::append_only::{earlier, other};
 use super::super::world::*;
 use super::{Vector, effectful, pure};
+use crate::json;
 use crate::payload::{Blob, CommitKind};
 use crate::receipt::{Consistency, Receipt};
 use crate::record::{Record, TaskLink};
@@ -148,6 +151,14 @@ fn proofs() -> Vec<Vector> {
             },
         )
         .and_fault("inclusion", Some(2), "proof"),
+        refused(
+            "shared-too-few",
+            "An entry shares one hash less than its proof needs.",
+            2,
+            "proof",
+            &|_| (),
+        )
+        .with_receipt(sharing(&base, -1)),
         Vector::refused(
             "inclusion/stale-checkpoint",
             "The checkpoint is older than the last record.",
@@ -156,6 +167,15 @@ fn proofs() -> Vec<Vector> {
         ),
         everywhere,
     ]
+}
+
+/// The receipt, of which the last entry says that it shares so many more hashes.
+fn sharing(receipt: &Receipt, more: i64) -> Vec<u8> {
+    let mut value: Value = serde_json::from_slice(&receipt.to_json()).unwrap();
+    let shared = value.pointer_mut("/entries/2/shared").unwrap();
+    let number: i64 = shared.as_str().unwrap().parse().unwrap();
+    *shared = (number + more).to_string().into();
+    json::canonical(&value)
 }
 
 fn link(record: &mut Record) -> &mut TaskLink {
