@@ -3,19 +3,21 @@
 //! Private keys are stored as PKCS#8 PEM (RFC 5958 version 1, RFC 8410), public keys travel as the 44-byte
 //! `SubjectPublicKeyInfo` DER of RFC 8410. Both are what OpenSSL reads and writes.
 
+mod signer;
+
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::Sha512;
 
 use crate::digest::Digest;
+
+use signer::Signer;
 
 /// Most bytes of a PEM text that [`SigningKey::from_pkcs8_pem`] looks at; a real one has under 200.
 pub const PEM_BYTES_MAX: usize = 4 * 1024;
@@ -116,8 +118,7 @@ pub enum KeyError {
 /// A private key. It is wiped from memory when dropped and never printed.
 pub struct SigningKey {
     key: ed25519_dalek::SigningKey,
-    /// Kept, because `key` would make it again for every signature.
-    expanded: ExpandedSecretKey,
+    signer: Signer,
     public: PublicKey,
 }
 
@@ -128,12 +129,10 @@ impl SigningKey {
     }
 
     fn new(key: ed25519_dalek::SigningKey) -> Self {
-        let expanded = ExpandedSecretKey::from(key.as_bytes());
-        let public = PublicKey::new(key.verifying_key());
         Self {
+            signer: Signer::new(&key),
+            public: PublicKey::new(key.verifying_key()),
             key,
-            expanded,
-            public,
         }
     }
 
@@ -166,8 +165,7 @@ impl SigningKey {
 
     /// Signs `message`; the same bytes every time (RFC 8032 §5.1.6).
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        // Safe only with the public half of the same key, which nobody else could put here.
-        raw_sign::<Sha512>(&self.expanded, message, &self.public.key).to_bytes()
+        self.signer.sign(message)
     }
 }
 

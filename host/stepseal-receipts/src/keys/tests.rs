@@ -1,4 +1,4 @@
-use ed25519_dalek::Verifier as _;
+use ed25519_dalek::{Signer as _, Verifier as _};
 use proptest::prelude::*;
 
 use super::*;
@@ -291,6 +291,9 @@ proptest! {
         prop_assume!(seed != other_seed);
         let key = SigningKey::from_seed(seed);
         let signature = key.sign(&message);
+        // Whatever signs, the bytes are those of RFC 8032.
+        let other_signer = ed25519_dalek::SigningKey::from_bytes(&seed);
+        prop_assert_eq!(signature, other_signer.sign(&message).to_bytes());
         prop_assert_eq!(key.public().verify(&message, &signature), Ok(()));
         let longer = [&message[..], &[0]].concat();
         prop_assert_eq!(key.public().verify(&longer, &signature), Err(KeyError::BadSignature));
