@@ -1,7 +1,7 @@
 //! The host from outside: a real `stepseal serve` on an empty data directory, spoken to over HTTP.
 //!
 //! Measured: tasks of three pure steps under one policy, durable in `SQLite`; how long a start takes; how much memory an idle
-//! host has. CPU time is the host's own, user and system, as the kernel counts it.
+//! host has; what a long log costs. CPU time is the host's own, user and system, as the kernel counts it.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
@@ -11,6 +11,8 @@ mod table;
 
 #[path = "host/client.rs"]
 mod client;
+#[path = "host/log.rs"]
+mod log;
 #[path = "host/process.rs"]
 mod process;
 
@@ -45,6 +47,7 @@ fn main() {
     let mut table = Table::new("make bench", "host");
     load(&mut table);
     start(&mut table);
+    log::measure(&mut table);
     println!("{table}");
 }
 

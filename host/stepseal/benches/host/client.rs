@@ -45,7 +45,14 @@ impl Client {
         self.request("POST", "/v1/components", "application/wasm", component)
     }
 
-    fn request(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Value {
+    /// One request, whose answer is good and JSON.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Value {
         let (status, answer) = self
             .exchange(method, path, content_type, body)
             .expect("the host answers");
