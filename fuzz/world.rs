@@ -27,6 +27,8 @@ pub fn trust() -> TrustFile {
             to_index: None,
         }],
         approvers: vec![ApproverKey {
+            from_index: 0,
+            to_index: None,
             name: "ada".to_owned(),
             key: key(3).public(),
         }],
