@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepseal_receipts::time::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -52,11 +53,17 @@ pub(crate) struct Guest {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     log: Mutex<Log>,
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Shared {
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guest's turn on a processor, where it needs one and has it; see [`Turns`](crate::pool::Turns).
+    pub(crate) fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,6 +84,7 @@ impl Guest {
             shared: Arc::new(Shared {
                 clock: Clock::new(start),
                 log: Mutex::default(),
+                turn: Mutex::default(),
             }),
             stop: None,
             owed: 0,
