@@ -6,7 +6,7 @@ use stepseal_receipts::record::{Kind, Record, Status};
 
 use crate::host::Host;
 use crate::host::tasks::{id, one_step};
-use crate::support::{allow, ended};
+use crate::support::{allow, ended, happened};
 
 /// As much as an operator may give, so that a case is stopped by the limit it is about.
 fn wide_limits() -> Value {
@@ -80,7 +80,12 @@ fn cases() -> Vec<Case> {
         case("recurse", json!({}), Status::Trap, "wasm trap"),
         case("eat-memory", json!({}), Status::OutOfMemory, ""),
         case("eat-memory", json!({"bytes": 8 << 20}), Status::Ok, ""),
-        case("panic", json!({}), Status::Trap, "unreachable"),
+        case(
+            "panic",
+            json!({}),
+            Status::Trap,
+            "this guest panics on purpose",
+        ),
         case(
             "log-flood",
             json!({"lines": 3_000, "line_bytes": 40}),
@@ -198,6 +203,67 @@ fn every_way_a_guest_can_end_is_recorded_and_signed_as_what_it_was() {
         );
     }
     host.get("/readyz");
+}
+
+/// Runs something on a thread that may use one processor only, as may whatever it starts.
+fn on_one_processor<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let pinned = || {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap();
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let allowed = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let first: String = allowed
+            .unwrap()
+            .trim()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        let thread = thread.file_name().unwrap().to_str().unwrap();
+        let taskset = std::process::Command::new("taskset")
+            .args(["--cpu-list", "--pid", &first, thread])
+            .output()
+            .unwrap();
+        assert!(taskset.status.success(), "{taskset:?}");
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join().unwrap())
+}
+
+#[test]
+fn a_host_with_one_processor_answers_and_works_beside_runaway_guests() {
+    let host = on_one_processor(Host::with_guests);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    assert!(allowed.unwrap().trim().parse::<u32>().is_ok(), "{status}");
+
+    host.grant("hostile", &json!({"limits": wide_limits()}));
+    let runaways: Vec<String> = (0..12)
+        .map(|_| {
+            let mut submission = one_step("hostile/loop", &json!({}));
+            submission["plan"]["steps"][0]["limits"] = wide_limits();
+            id(&host.submit(&submission))
+        })
+        .collect();
+    for runaway in &runaways {
+        happened(&host, runaway, "step.started");
+    }
+    let honest = one_step(
+        "jq/filter",
+        &json!({"filter": ".a + 1", "document": {"a": 41}}),
+    );
+    for _ in 0..3 {
+        host.get("/healthz");
+        let task = host.submit_and_wait(&honest);
+        assert_eq!(task["steps"][0]["output"]["result"], 42, "{task}");
+    }
+    for runaway in &runaways {
+        host.call("POST", format!("/v1/tasks/{runaway}/cancel"))
+            .send();
+        assert_eq!(ended(&host, runaway)["state"], "cancelled");
+    }
 }
 
 #[test]
