@@ -6,7 +6,7 @@ use stepseal_receipts::record::{Kind, Record, Status};
 
 use crate::host::Host;
 use crate::host::tasks::{id, one_step};
-use crate::support::{allow, ended, happened};
+use crate::support::{allow, ended};
 
 /// As much as an operator may give, so that a case is stopped by the limit it is about.
 fn wide_limits() -> Value {
@@ -239,31 +239,7 @@ fn a_host_with_one_processor_answers_and_works_beside_runaway_guests() {
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     assert!(allowed.unwrap().trim().parse::<u32>().is_ok(), "{status}");
 
-    host.grant("hostile", &json!({"limits": wide_limits()}));
-    let runaways: Vec<String> = (0..12)
-        .map(|_| {
-            let mut submission = one_step("hostile/loop", &json!({}));
-            submission["plan"]["steps"][0]["limits"] = wide_limits();
-            id(&host.submit(&submission))
-        })
-        .collect();
-    for runaway in &runaways {
-        happened(&host, runaway, "step.started");
-    }
-    let honest = one_step(
-        "jq/filter",
-        &json!({"filter": ".a + 1", "document": {"a": 41}}),
-    );
-    for _ in 0..3 {
-        host.get("/healthz");
-        let task = host.submit_and_wait(&honest);
-        assert_eq!(task["steps"][0]["output"]["result"], 42, "{task}");
-    }
-    for runaway in &runaways {
-        host.call("POST", format!("/v1/tasks/{runaway}/cancel"))
-            .send();
-        assert_eq!(ended(&host, runaway)["state"], "cancelled");
-    }
+    answers_beside_runaways(&host);
 }
 
 #[test]
@@ -308,8 +284,11 @@ fn the_world_of_a_guest_is_virtual() {
 
 #[test]
 fn twenty_runaways_keep_neither_an_honest_task_nor_healthz_from_being_answered() {
+    answers_beside_runaways(&Host::with_guests());
+}
+
+fn answers_beside_runaways(host: &Host) {
     const RUNAWAYS: usize = 20;
-    let host = Host::with_guests();
     host.grant("hostile", &json!({"limits": wide_limits()}));
     let honest = one_step(
         "jq/filter",
@@ -338,7 +317,7 @@ fn twenty_runaways_keep_neither_an_honest_task_nor_healthz_from_being_answered()
             .expect(200);
     }
     for id in &runaways {
-        assert_eq!(ended(&host, id)["state"], "cancelled");
+        assert_eq!(ended(host, id)["state"], "cancelled");
         host.receipt_verified(id);
     }
 }
