@@ -1,7 +1,7 @@
 # What is promised about speed and memory, measured. Included by the Makefile.
 # One call of cargo for all of them: another choice of packages has other features, and wasmtime would be compiled again.
 
-BENCHES := records step host
+BENCHES := records host
 SANDBOX_BENCHES := step crowd patience
 
 .PHONY: bench bench-sandbox

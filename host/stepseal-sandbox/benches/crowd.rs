@@ -112,12 +112,22 @@ fn registered(runtime: &Runtime, table: &mut Table) {
         }),
         ..Settings::default()
     };
-    let kept = u32::try_from(settings.components_ready_max).expect("a few");
-    let sandbox = runtime
-        .block_on(async { Sandbox::new(settings) })
-        .expect("a sandbox");
+    let start = || {
+        let settings = settings.clone();
+        runtime
+            .block_on(async { Sandbox::new(settings) })
+            .expect("a sandbox")
+    };
+    // A host compiles in processes of their own, so what that took is not counted here.
+    let compiling = start();
+    for number in 0..REGISTERED {
+        runtime.block_on(load(&compiling, echo(number)));
+    }
+    drop(compiling);
+
+    let sandbox = start();
     // What is kept ready is full several times over before the growth counts.
-    let warm = kept * 4;
+    let warm = u32::try_from(settings.components_ready_max).expect("a few") * 4;
     let mut before = 0;
     for number in 0..REGISTERED {
         if number == warm {

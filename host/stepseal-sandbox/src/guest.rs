@@ -1,5 +1,6 @@
 //! The state of one running guest: what its store carries from instantiation to the answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepseal_receipts::time::Timestamp;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     log: Mutex<Log>,
     turn: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Whether the call has run for so long that it runs in turns only.
+    long: AtomicBool,
 }
 
 impl Shared {
@@ -64,6 +67,16 @@ impl Shared {
     /// The guest's turn on a processor, where it needs one and has it; see [`Turns`](crate::pool::Turns).
     pub(crate) fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the call runs in turns only.
+    pub(crate) fn take_turns(&self) {
+        self.long.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.long.load(Ordering::Relaxed)
     }
 }
 
@@ -85,6 +98,7 @@ impl Guest {
                 clock: Clock::new(start),
                 log: Mutex::default(),
                 turn: Mutex::default(),
+                long: AtomicBool::new(false),
             }),
             stop: None,
             owed: 0,

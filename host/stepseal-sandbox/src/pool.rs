@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use stepseal_receipts::digest::Digest;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, UpdateDeadline};
@@ -30,8 +31,8 @@ pub(crate) struct Pool {
 }
 
 /// Turns on a processor, of which a pool has as many as the machine has processors. A call needs none until it has run for some
-/// ticks; from then on it runs only in its turn, a tick long. Without that, as many calls as there are places would stand in line
-/// at the runtime's workers, and with them whoever wants to stop one of them, every short call, and the network.
+/// ticks; from then on it runs only in its turn, a tick long, and beside the runtime's workers. Without that, as many calls as there
+/// are places would stand in line at the workers, and with them timers, every short call, and the network.
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Semaphore>);
 
@@ -42,6 +43,15 @@ impl Turns {
     fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Semaphore::new(processors)))
+    }
+
+    /// Runs a slice of a call that takes turns. The worker gives what else it has to do to another thread, so that the system, which
+    /// can interrupt a guest, decides between the two.
+    pub(crate) fn slice<T>(slice: impl FnOnce() -> T) -> T {
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => slice(),
+            _ => tokio::task::block_in_place(slice),
+        }
     }
 
     /// Lets others run, and waits for the next turn of this guest.
@@ -151,6 +161,7 @@ impl Pool {
             } else {
                 let shared = Arc::clone(&store.data().shared);
                 *shared.turn() = None;
+                shared.take_turns();
                 let next = turns.clone().next(shared);
                 return Ok(UpdateDeadline::YieldCustom(1, Box::pin(next)));
             };

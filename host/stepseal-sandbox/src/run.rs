@@ -1,12 +1,14 @@
 //! Running one call, and telling apart how it ended.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use stepseal_receipts::json;
 use stepseal_receipts::time::Timestamp;
+use tokio::time::Instant;
 use wasmtime::{OutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -19,7 +21,7 @@ use crate::error::LoadError;
 use crate::guest::{Guest, Shared, Stop};
 use crate::keyvalue::{KeyValueAccess, KeyValueChanges};
 use crate::limits::{FUNCTION_NAME_BYTES_MAX, Limits};
-use crate::pool::Pool;
+use crate::pool::{Pool, Turns};
 use crate::text::{cut, message};
 use crate::transcript::Transcript;
 
@@ -55,24 +57,46 @@ struct Cost {
 
 /// Waits for a call, until time is up or it is cancelled. Dropping the future is safe: wasmtime unwinds the guest. A guest that runs
 /// looks at its deadline itself; this is for one that waits, in a host call or for its turn.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the deadline of a timer that most calls never need"
+)]
 async fn guard<T>(
-    call: impl Future<Output = Result<T, Ended>>,
+    mut call: Pin<&mut impl Future<Output = Result<T, Ended>>>,
     wall: Duration,
     cancel: &Cancel,
     shared: &Shared,
 ) -> Result<T, Ended> {
-    let mut call = pin!(call);
-    let call = poll_fn(|context| {
-        let polled = call.as_mut().poll(context);
+    let begun = Instant::now();
+    let mut step = |context: &mut Context<'_>| {
+        let call = call.as_mut();
+        let polled = if shared.takes_turns() {
+            Turns::slice(|| call.poll(context))
+        } else {
+            call.poll(context)
+        };
         if polled.is_pending() {
             // Whatever it waits for, it does not run.
             *shared.turn() = None;
         }
         polled
-    });
+    };
+    // Most calls are over before anybody has to wait for them.
+    if let Poll::Ready(ended) = poll_fn(|context| Poll::Ready(step(context))).await {
+        return ended;
+    }
+    // One that is as good as for ever is no deadline.
+    let deadline = begun.checked_add(wall);
+    let timer = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
-        ended = tokio::time::timeout(wall, call) => ended.unwrap_or(Err(Ended::Timeout)),
+        ended = poll_fn(step) => ended,
+        () = timer => Err(Ended::Timeout),
         () = cancel.cancelled() => Err(Ended::Cancelled),
     }
 }
@@ -150,7 +174,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, limits.wall, &cancel, &shared).await;
+    let ended = guard(pin!(running), limits.wall, &cancel, &shared).await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
@@ -377,7 +401,7 @@ pub(crate) async fn policy(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, limits.wall, &cancel, &shared).await;
+    let ended = guard(pin!(running), limits.wall, &cancel, &shared).await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
@@ -508,7 +532,7 @@ pub(crate) async fn describe_step(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, DESCRIBE.wall, &cancel, &shared).await;
+    let ended = guard(pin!(running), DESCRIBE.wall, &cancel, &shared).await;
     let said = described(&mut store, ended)?;
     descriptor::plugin(said)
         .map(Descriptor::Plugin)
@@ -541,7 +565,7 @@ pub(crate) async fn describe_policy(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, DESCRIBE.wall, &cancel, &shared).await;
+    let ended = guard(pin!(running), DESCRIBE.wall, &cancel, &shared).await;
     let said = described(&mut store, ended)?;
     descriptor::policy(said)
         .map(Descriptor::Policy)

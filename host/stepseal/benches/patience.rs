@@ -33,6 +33,8 @@ const WAITING_KIB_MAX: u64 = 200_000;
 const FIRST_CALL_MAX: Duration = Duration::from_secs(2);
 /// The first call after a restart, with the machine code on disk.
 const CACHED_CALL_MAX: Duration = Duration::from_millis(5);
+/// Bytes of the component that is uploaded, at least.
+const COMPONENT_BYTES: usize = 1 << 20;
 /// Uploads and restarts of which the middle one counts.
 const TURNS: usize = 5;
 
@@ -89,20 +91,35 @@ fn waiting(table: &mut Table) {
     table.figure("  before they came", format!("{} MiB", before >> 10));
 }
 
-/// jq, which has one and a half mebibytes, as another version and so as other bytes. Its descriptor is the only place where its name
-/// stands before its version.
+/// The test guest with other guests in it that it does not use, up to a mebibyte, all of which is compiled; each `number` as a
+/// version of its own and so with other bytes. Its descriptor is the only place where its name stands before its version.
 fn large(number: usize) -> Vec<u8> {
-    const DESCRIBED: &[u8] = b"jq0.1.0";
-    let mut bytes = component("jq");
+    const DESCRIBED: &[u8] = b"hostile0.1.0";
+    let mut bytes = component("hostile");
     let mut windows = bytes.windows(DESCRIBED.len());
     let at = windows.position(|window| window == DESCRIBED);
-    let at = at.expect("the descriptor of jq 0.1.0 holds its name and version");
+    let at = at.expect("the descriptor of hostile 0.1.0 holds its name and version");
     bytes[at + DESCRIBED.len() - 1] = b'0' + u8::try_from(number).expect("a digit");
+    let others = ["ledger", "spending-limit", "hostile"].map(component);
+    for other in others.iter().cycle() {
+        if bytes.len() >= COMPONENT_BYTES {
+            break;
+        }
+        // A section of kind 4, which is a component; its length in LEB128, five bytes of it.
+        let length = u32::try_from(other.len()).expect("a small component");
+        bytes.push(4);
+        for place in 0..5 {
+            let more = if place < 4 { 0x80 } else { 0 };
+            let seven = u8::try_from((length >> (7 * place)) & 0x7f).expect("seven bits");
+            bytes.push(seven | more);
+        }
+        bytes.extend_from_slice(other);
+    }
     bytes
 }
 
 fn call(client: &Client, version: usize) -> Duration {
-    let step = json!({"id": "one", "uses": format!("jq@0.1.{version}/filter"), "with": {"filter": ".", "document": 1}});
+    let step = json!({"id": "one", "uses": format!("hostile@0.1.{version}/echo"), "with": {}});
     let body = json!({"plan": {"steps": [step]}}).to_string();
     let begun = Instant::now();
     let task: Value = client.submit(&body);
