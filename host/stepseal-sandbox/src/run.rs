@@ -1,5 +1,6 @@
 //! Running one call, and telling apart how it ended.
 
+use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -335,7 +336,9 @@ fn place(backtrace: &WasmBacktrace) -> String {
                 );
                 text.push_str(cut(&name, FUNCTION_NAME_BYTES_MAX));
             }
-            None => text.push_str(&format!("#{}", frame.func_index())),
+            None => {
+                let _ = write!(text, "#{}", frame.func_index());
+            }
         }
     }
     text
