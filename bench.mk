@@ -1,9 +1,13 @@
 # What is promised about speed and memory, measured. Included by the Makefile.
-# One call of cargo for all three: another choice of packages has other features, and wasmtime would be compiled again.
+# One call of cargo for all of them: another choice of packages has other features, and wasmtime would be compiled again.
 
-BENCHES := records step host
+BENCHES := records host
+SANDBOX_BENCHES := step crowd patience
 
-.PHONY: bench
+.PHONY: bench bench-sandbox
 
 bench: guests test-guests ## measure what is promised about speed and memory, against raw wasmtime and raw signatures
 	@cargo bench --locked --quiet -p stepseal-receipts -p stepseal-sandbox -p stepseal $(addprefix --bench ,$(BENCHES))
+
+bench-sandbox: guests test-guests ## measure what is promised about the sandbox: against raw wasmtime, with many components, guests and waits
+	@cargo bench --locked --quiet -p stepseal-receipts -p stepseal-sandbox -p stepseal $(addprefix --bench ,$(SANDBOX_BENCHES))

@@ -4,7 +4,11 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 
-use crate::host::{Host, eventually, guests};
+use serde_json::json;
+
+use crate::host::client::Client;
+use crate::host::tasks::one_step;
+use crate::host::{DataDir, Host, eventually, guests};
 use crate::wat::parse_str;
 
 /// Linux's number of the signal for too much processor time.
@@ -132,4 +136,75 @@ fn what_compiling_took_is_not_kept() {
         after < before + (30 << 10),
         "{before} KiB, then {after} KiB"
     );
+}
+
+#[test]
+fn whoever_waits_for_an_upload_can_see_how_far_it_is() {
+    let host = Host::empty();
+    let functions = "(func (loop (br_table 0 0 (i32.const 1))))".repeat(30_000);
+    let heavy = parse_str(format!("(component (core module {functions}))")).unwrap();
+    let heavy_bytes = heavy.len();
+    let client: &Client = &host;
+    let listed = || {
+        client.get("/v1/compilations")["items"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    assert!(listed().is_empty());
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            client
+                .upload_bytes(heavy.clone())
+                .problem(422, "no-known-export")
+        });
+        eventually("its turn has come", || {
+            let listed = listed();
+            let compiled = listed.iter().find(|one| one["state"] == "compiling")?;
+            assert_eq!(compiled["size"], heavy_bytes);
+            Some(())
+        });
+        let second = scope.spawn(|| client.upload("jq"));
+        eventually("another one waits behind it, or is done", || {
+            let listed = listed();
+            let waits = listed
+                .iter()
+                .any(|one| one["state"] == "waiting" && one.get("size").is_none());
+            (waits || first.is_finished()).then_some(())
+        });
+        first.join().unwrap();
+        second.join().unwrap();
+    });
+    assert!(listed().is_empty());
+}
+
+#[test]
+fn compiled_components_stay_within_what_the_operator_allows() {
+    let host = Host::with(DataDir::fresh(), &["--compiled-mib", "3"]);
+    for guest in ["jq", "hostile", "ledger", "spending-limit"] {
+        host.upload(guest);
+    }
+    let cache = host.data().join("cache");
+    let sizes = || -> Vec<u64> {
+        let files = std::fs::read_dir(&cache).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .collect()
+    };
+    let kept = sizes();
+    assert!(
+        !kept.is_empty() && kept.iter().sum::<u64>() <= 3 << 20,
+        "{kept:?}"
+    );
+
+    // What was deleted is compiled again when it is needed.
+    let dir = host.stop();
+    std::fs::remove_dir_all(&cache).unwrap();
+    let host = Host::with(dir, &["--compiled-mib", "0"]);
+    let task = host.submit_and_wait(&one_step(
+        "jq/filter",
+        &json!({"filter": ".", "document": 1}),
+    ));
+    assert_eq!(task["state"], "succeeded", "{task}");
+    assert!(sizes().is_empty());
 }

@@ -80,7 +80,12 @@ fn cases() -> Vec<Case> {
         case("recurse", json!({}), Status::Trap, "wasm trap"),
         case("eat-memory", json!({}), Status::OutOfMemory, ""),
         case("eat-memory", json!({"bytes": 8 << 20}), Status::Ok, ""),
-        case("panic", json!({}), Status::Trap, "unreachable"),
+        case(
+            "panic",
+            json!({}),
+            Status::Trap,
+            "this guest panics on purpose",
+        ),
         case(
             "log-flood",
             json!({"lines": 3_000, "line_bytes": 40}),
@@ -200,6 +205,43 @@ fn every_way_a_guest_can_end_is_recorded_and_signed_as_what_it_was() {
     host.get("/readyz");
 }
 
+/// Runs something on a thread that may use one processor only, as may whatever it starts.
+fn on_one_processor<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let pinned = || {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap();
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let allowed = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let first: String = allowed
+            .unwrap()
+            .trim()
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        let thread = thread.file_name().unwrap().to_str().unwrap();
+        let taskset = std::process::Command::new("taskset")
+            .args(["--cpu-list", "--pid", &first, thread])
+            .output()
+            .unwrap();
+        assert!(taskset.status.success(), "{taskset:?}");
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join().unwrap())
+}
+
+#[test]
+fn a_host_with_one_processor_answers_and_works_beside_runaway_guests() {
+    let host = on_one_processor(Host::with_guests);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    assert!(allowed.unwrap().trim().parse::<u32>().is_ok(), "{status}");
+
+    answers_beside_runaways(&host);
+}
+
 #[test]
 fn a_flood_of_log_lines_is_kept_up_to_a_limit_and_counted_beyond_it() {
     let host = Host::with_guests();
@@ -242,8 +284,11 @@ fn the_world_of_a_guest_is_virtual() {
 
 #[test]
 fn twenty_runaways_keep_neither_an_honest_task_nor_healthz_from_being_answered() {
+    answers_beside_runaways(&Host::with_guests());
+}
+
+fn answers_beside_runaways(host: &Host) {
     const RUNAWAYS: usize = 20;
-    let host = Host::with_guests();
     host.grant("hostile", &json!({"limits": wide_limits()}));
     let honest = one_step(
         "jq/filter",
@@ -272,7 +317,7 @@ fn twenty_runaways_keep_neither_an_honest_task_nor_healthz_from_being_answered()
             .expect(200);
     }
     for id in &runaways {
-        assert_eq!(ended(&host, id)["state"], "cancelled");
+        assert_eq!(ended(host, id)["state"], "cancelled");
         host.receipt_verified(id);
     }
 }

@@ -304,6 +304,51 @@ pub fn canonical(value: &Value) -> Vec<u8> {
     out
 }
 
+/// The canonical form of one JSON text, which is read as by [`parse`] and not made into a tree of values on the way.
+pub fn canonicalize(text: &[u8], limits: &Limits) -> Result<Vec<u8>, JsonError> {
+    let (value, is_canonical) = parse_tree::<Borrowed<'_>>(text, limits)?;
+    if is_canonical {
+        return Ok(text.to_vec());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    write_borrowed(&value, &mut out);
+    Ok(out)
+}
+
+fn write_borrowed(value: &Borrowed<'_>, out: &mut Vec<u8>) {
+    match value {
+        Borrowed::Null => out.extend_from_slice(b"null"),
+        Borrowed::Bool(true) => out.extend_from_slice(b"true"),
+        Borrowed::Bool(false) => out.extend_from_slice(b"false"),
+        Borrowed::Number(number) => write_number(number, out),
+        Borrowed::Text(text) => write_string(text, out),
+        Borrowed::List(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_borrowed(item, out);
+            }
+            out.push(b']');
+        }
+        Borrowed::Object(members) => {
+            let mut sorted: Vec<_> = members.iter().collect();
+            sorted.sort_unstable_by(|(a, _), (b, _)| compare_names(a, b));
+            out.push(b'{');
+            for (index, (name, member)) in sorted.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_string(name, out);
+                out.push(b':');
+                write_borrowed(member, out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
 pub(crate) fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),

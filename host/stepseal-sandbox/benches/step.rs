@@ -34,7 +34,7 @@ const ROUNDS: usize = 9;
 /// How long a round takes, about.
 const ROUND: Duration = Duration::from_millis(400);
 /// The largest ratio.
-const RATIO_MAX: f64 = 1.5;
+const RATIO_MAX: f64 = 1.15;
 
 mod step {
     wasmtime::component::bindgen!({ path: "../../wit", world: "plugin-step", exports: { default: async } });
@@ -56,7 +56,7 @@ fn main() {
         .block_on(async { Sandbox::new(Settings::default()) })
         .expect("a sandbox");
     let raw = Raw::new();
-    let mut table = Table::new("make bench", "step");
+    let mut table = Table::new("make bench-sandbox", "step");
     let echo = ("hostile", "echo", r#"{"amount":"12.50","currency":"EUR"}"#);
     let filter = (
         "jq",

@@ -3,10 +3,12 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use sha2::Sha256;
 use stepseal_receipts::digest::Digest;
 use wasmtime::Engine;
@@ -66,10 +68,42 @@ impl Artifact {
     }
 }
 
+/// A file of the cache.
+struct Kept {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+/// Whether a file is named like one of the cache: `<digest>-<target>.cwasm`, or `.<process>-<number>.tmp` instead.
+fn is_ours(name: &str) -> bool {
+    let hex = |text: &str, digits| {
+        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    let stem = name.split('.').next().unwrap_or_default();
+    let extension = Path::new(name).extension();
+    stem.split_once('-')
+        .is_some_and(|(digest, target)| hex(digest, 64) && hex(target, 16))
+        && extension.is_some_and(|extension| extension == "cwasm" || extension == "tmp")
+}
+
+/// The time of the system, which is asked for nothing else.
+const NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    },
+};
+
 /// Machine code on disk.
 pub(crate) struct Cache {
     dir: PathBuf,
     key: [u8; 32],
+    bytes_max: u64,
     /// What the code was compiled for: version, settings and processor features. Part of the name, so that after an upgrade old
     /// files are not even read.
     target: u64,
@@ -86,12 +120,15 @@ impl Cache {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         config::digest().hash(&mut hasher);
-        Ok(Self {
+        let cache = Self {
             dir: settings.dir,
             key: settings.key,
+            bytes_max: settings.bytes_max,
             target: hasher.finish(),
             written: AtomicU64::new(0),
-        })
+        };
+        cache.make_room();
+        Ok(cache)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -126,21 +163,30 @@ impl Cache {
 
     fn read(&self, digest: &Digest, path: &PathBuf) -> io::Result<Artifact> {
         let invalid = |text: &'static str| io::Error::new(io::ErrorKind::InvalidData, text);
-        let mut bytes = Vec::new();
-        fs::File::open(path)?
-            .take(ARTIFACT_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > ARTIFACT_BYTES_MAX {
+        // Whoever may write here puts what they like at this path: never through a link, nor waiting for the writer of a pipe.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(invalid("it is not a file"));
+        }
+        if found.len() > ARTIFACT_BYTES_MAX {
             return Err(invalid("it is larger than any compiled component"));
         }
-        let header = MAGIC.len() + MAC_BYTES;
-        if bytes.len() < header || !bytes.starts_with(MAGIC) {
+        let mut header = [0; MAGIC.len() + MAC_BYTES];
+        let cut = |_| invalid("it does not begin like one");
+        (&file).read_exact(&mut header).map_err(cut)?;
+        let (magic, mac) = header.split_at(MAGIC.len());
+        if magic != MAGIC {
             return Err(invalid("it does not begin like one"));
         }
-        let code = bytes.split_off(header);
+        let mut code = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
+        (&file).take(ARTIFACT_BYTES_MAX).read_to_end(&mut code)?;
         self.mac(digest, &code)
-            .verify_slice(&bytes[MAGIC.len()..])
+            .verify_slice(mac)
             .map_err(|_| invalid("it was not written by this host, or was changed since"))?;
+        // When it was used last decides what makes room. Not worth failing for.
+        let _ = rustix::fs::futimens(&file, &NOW);
         Ok(Artifact(code))
     }
 
@@ -150,6 +196,58 @@ impl Cache {
         if let Err(error) = self.write(digest, artifact, &path) {
             tracing::warn!(path = %path.display(), %error, "a compiled component could not be kept on disk");
         }
+        self.make_room();
+    }
+
+    /// Deletes what was not used for longest, until the rest is within the limit: machine code for an older version of this
+    /// program and what a crash left unfinished too.
+    fn make_room(&self) {
+        match self.files() {
+            Ok(mut files) => {
+                let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+                files.sort_unstable_by_key(|file| file.used);
+                for file in files {
+                    if bytes <= self.bytes_max {
+                        return;
+                    }
+                    match fs::remove_file(&file.path) {
+                        Ok(()) => bytes -= file.bytes,
+                        Err(error) => {
+                            tracing::warn!(path = %file.path.display(), %error, "a compiled component cannot be deleted");
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "the compiled components cannot be listed");
+            }
+        }
+    }
+
+    /// What this or another version of this program wrote. Anything else in the directory is not ours to delete.
+    fn files(&self) -> io::Result<Vec<Kept>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_str().is_some_and(is_ours) {
+                continue;
+            }
+            // Gone since, or not to be looked at: not one that makes room.
+            let Ok(found) = entry.metadata() else {
+                continue;
+            };
+            if found.is_file()
+                && let Ok(used) = found.modified()
+            {
+                files.push(Kept {
+                    path: entry.path(),
+                    bytes: found.len(),
+                    used,
+                });
+            }
+        }
+        Ok(files)
     }
 
     fn write(&self, digest: &Digest, artifact: &Artifact, path: &PathBuf) -> io::Result<()> {
@@ -169,5 +267,116 @@ impl Cache {
             let _ = fs::remove_file(&temporary);
         }
         kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType};
+
+    use super::*;
+
+    fn cache(dir: &Path, target: u64, bytes_max: u64) -> Cache {
+        Cache {
+            dir: dir.to_owned(),
+            key: [1; 32],
+            bytes_max,
+            target,
+            written: AtomicU64::new(0),
+        }
+    }
+
+    fn digest(number: u8) -> Digest {
+        Digest::of(&[number])
+    }
+
+    fn code() -> Artifact {
+        Artifact(vec![7; 1_000])
+    }
+
+    #[test]
+    fn code_of_another_version_is_never_used_under_any_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (
+            cache(dir.path(), 1, u64::MAX),
+            cache(dir.path(), 2, u64::MAX),
+        );
+        old.put(&digest(0), &code());
+        assert!(old.get(&digest(0)).is_some() && new.get(&digest(0)).is_none());
+        fs::copy(old.path(&digest(0)), new.path(&digest(0))).unwrap();
+        assert!(new.get(&digest(0)).is_none());
+    }
+
+    #[test]
+    fn what_is_not_a_file_of_its_own_is_not_read_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 1, u64::MAX);
+        let path = cache.path(&digest(0));
+        cache.put(&digest(0), &code());
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert!(
+            cache.get(&digest(0)).is_none(),
+            "a link, though to good code"
+        );
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(cache.get(&digest(0)).is_none(), "a pipe without a writer");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(cache.get(&digest(0)).is_none(), "a directory");
+        fs::remove_dir(&path).unwrap();
+        fs::File::create_new(&path)
+            .and_then(|file| file.set_len(ARTIFACT_BYTES_MAX + 1))
+            .unwrap();
+        assert!(cache.get(&digest(0)).is_none(), "larger than any");
+        cache.put(&digest(0), &code());
+        assert!(cache.get(&digest(0)).is_some(), "written again");
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let file_bytes = (MAGIC.len() + MAC_BYTES + code().bytes()) as u64;
+        let cache = cache(dir.path(), 1, 3 * file_bytes);
+        let age = |path: &Path, seconds| {
+            let used = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            fs::File::open(path)
+                .and_then(|file| file.set_modified(used))
+                .unwrap();
+        };
+        // Not ours, and neither counted nor deleted.
+        fs::write(dir.path().join("notes.cwasm"), [0; 9_000]).unwrap();
+        for number in 0..3 {
+            cache.put(&digest(number), &code());
+            age(&cache.path(&digest(number)), u64::from(number));
+        }
+        assert!(cache.get(&digest(0)).is_some(), "used now");
+        cache.put(&digest(3), &code());
+        let there = |number| cache.path(&digest(number)).exists();
+        assert_eq!([0, 1, 2, 3].map(there), [true, false, true, true]);
+
+        // A crash left this, under the name of an older version.
+        let left = dir
+            .path()
+            .join(format!("{}-{:016x}.77-0.tmp", digest(9).to_hex(), 5));
+        fs::write(&left, [0; 100]).unwrap();
+        age(&left, 0);
+        cache.put(&digest(3), &code());
+        assert!(!left.exists() && there(2));
+        assert!(dir.path().join("notes.cwasm").exists());
+
+        // A limit that was lowered since is in force from the start on.
+        let lower = Cache {
+            bytes_max: file_bytes,
+            ..cache
+        };
+        lower.make_room();
+        let left = lower.files().unwrap();
+        assert_eq!(left.len(), 1);
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use stepseal_receipts::digest::Digest;
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, ComponentNamedList, Lift, Linker, Lower};
+use wasmtime::component::{Component, ComponentNamedList, Lift, Lower};
 
 use crate::bindings::{policy, step};
 use crate::capability::{is_base, is_capability};
 use crate::error::LoadError;
 use crate::guest::Guest;
+use crate::pool::{Pool, Share};
 use crate::text::message;
 
 /// What makes a component a plugin.
@@ -41,6 +42,8 @@ pub struct PolicyComponent(pub(crate) Arc<Ready<policy::PluginPolicyPre<Guest>>>
 
 pub(crate) struct Ready<P> {
     pub(crate) pre: P,
+    /// How many calls of it run at a time.
+    pub(crate) share: Arc<Share>,
     digest: Digest,
     imports: Vec<String>,
 }
@@ -202,7 +205,7 @@ where
 
 /// Checks a plugin and links it.
 pub(crate) fn link_step(
-    linker: &Linker<Guest>,
+    pool: &Pool,
     component: &Component,
     digest: Digest,
 ) -> Result<StepComponent, LoadError> {
@@ -213,12 +216,14 @@ pub(crate) fn link_step(
         STEP_EXPORT,
         "run",
     )?;
-    let pre = linker
+    let pre = pool
+        .linker
         .instantiate_pre(component)
         .map_err(|error| mismatch(&error))?;
     let pre = step::PluginStepPre::new(pre).map_err(|error| mismatch(&error))?;
     Ok(StepComponent(Arc::new(Ready {
         pre,
+        share: pool.share(&digest),
         digest,
         imports,
     })))
@@ -226,7 +231,7 @@ pub(crate) fn link_step(
 
 /// Checks a policy and links it.
 pub(crate) fn link_policy(
-    linker: &Linker<Guest>,
+    pool: &Pool,
     component: &Component,
     digest: Digest,
 ) -> Result<PolicyComponent, LoadError> {
@@ -237,12 +242,14 @@ pub(crate) fn link_policy(
         POLICY_EXPORT,
         "evaluate",
     )?;
-    let pre = linker
+    let pre = pool
+        .linker
         .instantiate_pre(component)
         .map_err(|error| mismatch(&error))?;
     let pre = policy::PluginPolicyPre::new(pre).map_err(|error| mismatch(&error))?;
     Ok(PolicyComponent(Arc::new(Ready {
         pre,
+        share: pool.share(&digest),
         digest,
         imports,
     })))

@@ -3,28 +3,19 @@
 use stepseal_receipts::digest::Digest;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, Memory, MemoryType,
-    PoolingAllocationConfig, Store,
+    PoolingAllocationConfig, Store, WasmBacktraceDetails,
 };
 
 use crate::error::SandboxError;
-use crate::limits::CORE_INSTANCES_MAX;
+use crate::limits::{
+    BACKTRACE_FRAMES_MAX, CONTEXT_BYTES_MAX, CORE_INSTANCES_MAX, MEMORIES_MAX, STACK_BYTES_MAX,
+    TABLE_ENTRIES_MAX, TABLES_MAX,
+};
 use crate::settings::{PoolSettings, Settings};
 
 /// The engine as records name it. Fuel and output bytes are promised per version, so the version is part of every claim; the
 /// workspace pins it exactly, and a test compares this with the lock file.
 pub(crate) const ENGINE: &str = "wasmtime 48.0.8";
-
-/// Bytes of stack a guest may use: deep recursion traps, at a depth that does not depend on the host's threads.
-const STACK_BYTES_MAX: usize = 512 << 10;
-
-/// Memories one component may have in the pool. Components from language toolchains have one or two.
-const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
-
-/// Tables one component may have in the pool; `componentize-py` needs about five.
-const TABLES_PER_COMPONENT_MAX: u32 = 16;
-
-/// Entries of one table in the pool.
-const TABLE_ENTRIES_MAX: usize = 100_000;
 
 /// Bytes of an instance's memory, table and stack that are zeroed by hand rather than given back to the system: for small
 /// guests, giving pages back takes longer than everything else together.
@@ -34,7 +25,7 @@ const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 const WARM_PLACES_MAX: u32 = 32;
 
 /// Bits of address space that must be there for pooling: two pools of a few hundred memories, 4 GiB reserved for each.
-const POOLING_ADDRESS_BITS: u32 = 42;
+pub const POOLING_ADDRESS_BITS: u32 = 42;
 
 /// Makes one setting.
 type Set = fn(&mut Config);
@@ -98,6 +89,12 @@ fn config(pool: &PoolSettings, pooling: bool) -> Config {
     }
     // Only WASI 0.2 worlds are accepted, which are not concurrent; without it a call is cheaper.
     config.concurrency_support(false);
+    // Wasmtime asks the environment otherwise, and what is set there would make code that other processes cannot load.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX));
+    // Traps name functions, for which neither is needed; both are a seventh of the machine code that is read at every start.
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
     if pooling {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(pool)));
     }
@@ -106,24 +103,25 @@ fn config(pool: &PoolSettings, pooling: bool) -> Config {
 
 fn pool_config(pool: &PoolSettings) -> PoolingAllocationConfig {
     let calls = pool.concurrency;
-    let core_instances = u32::try_from(CORE_INSTANCES_MAX).unwrap_or(u32::MAX);
     let memory_bytes_max = usize::try_from(pool.memory_bytes_max).unwrap_or(usize::MAX);
     let mut config = PoolingAllocationConfig::default();
     // Every call that has a permit must find a place, however many memories its component has.
     config
         .total_component_instances(calls)
         .total_stacks(calls)
-        .total_core_instances(calls.saturating_mul(core_instances))
-        .max_core_instances_per_component(core_instances)
-        .total_memories(calls.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
-        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .total_core_instances(calls.saturating_mul(CORE_INSTANCES_MAX))
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .total_memories(calls.saturating_mul(MEMORIES_MAX))
+        .max_memories_per_component(MEMORIES_MAX)
         // The defaults allow one memory and one table for each module, and refuse others when they are compiled.
-        .max_memories_per_module(MEMORIES_PER_COMPONENT_MAX)
-        .total_tables(calls.saturating_mul(TABLES_PER_COMPONENT_MAX))
-        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
-        .max_tables_per_module(TABLES_PER_COMPONENT_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
+        .total_tables(calls.saturating_mul(TABLES_MAX))
+        .max_tables_per_component(TABLES_MAX)
+        .max_tables_per_module(TABLES_MAX)
         .table_elements(TABLE_ENTRIES_MAX)
         .max_memory_size(memory_bytes_max)
+        .max_core_instance_size(CONTEXT_BYTES_MAX)
+        .max_component_instance_size(CONTEXT_BYTES_MAX)
         .max_unused_warm_slots(WARM_PLACES_MAX)
         // The kernel tells which pages a call wrote (Linux 6.7), so only those are restored. Without it every page is given back
         // and faulted in again at the next call, and each time the other cores are interrupted.
@@ -143,6 +141,8 @@ pub(crate) fn compiler() -> Result<Engine, SandboxError> {
 pub(crate) struct Engines {
     pub(crate) steps: Engine,
     pub(crate) policies: Engine,
+    /// Refuses what a pool refuses. Only where there is no pool that does.
+    pub(crate) bounds: Option<Engine>,
     pub(crate) allocator: String,
 }
 
@@ -154,6 +154,7 @@ pub(crate) fn engines(settings: &Settings) -> Result<Engines, SandboxError> {
                 return Ok(Engines {
                     steps,
                     policies,
+                    bounds: None,
                     allocator: "pooling".to_owned(),
                 });
             }
@@ -176,14 +177,35 @@ pub(crate) fn engines(settings: &Settings) -> Result<Engines, SandboxError> {
     Ok(Engines {
         steps: engine(&settings.steps)?,
         policies: engine(&settings.policies)?,
+        bounds: Some(bounds(&settings.steps)?),
         allocator: format!("on-demand: {why}"),
     })
+}
+
+/// An engine with a pool that has room for nobody, so that it takes next to no address space: loading a component there holds it
+/// against the pool's bounds, which the allocator on demand does not know.
+fn bounds(pool: &PoolSettings) -> Result<Engine, SandboxError> {
+    let mut config = config(pool, false);
+    let mut empty = pool_config(pool);
+    empty
+        .total_component_instances(0)
+        .total_core_instances(0)
+        .total_memories(0)
+        .total_stacks(0)
+        .total_tables(TABLES_MAX);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(empty));
+    Engine::new(&config).map_err(|error| SandboxError::Engine(format!("{error:#}")))
 }
 
 fn pooling_engines(settings: &Settings) -> Result<(Engine, Engine), String> {
     probe_address_space()?;
     let engine = |pool| Engine::new(&config(pool, true)).map_err(|error| format!("{error:#}"));
     Ok((engine(&settings.steps)?, engine(&settings.policies)?))
+}
+
+/// Whether the kernel tells which pages a call wrote (`PAGEMAP_SCAN`, Linux 6.7), which makes calls in a pool faster.
+pub fn has_page_scan() -> bool {
+    PoolingAllocationConfig::is_pagemap_scan_available()
 }
 
 /// Whether so much address space can be reserved, tried rather than guessed: containers and `ulimit` limit it in many ways.
@@ -243,6 +265,7 @@ mod tests {
         let engines = engines(&Settings::default()).unwrap();
         assert_eq!(engines.allocator, "pooling");
         let compiler = hash(&compiler().unwrap());
+        assert_eq!(hash(&bounds(&PoolSettings::default()).unwrap()), compiler);
         assert_eq!(
             [hash(&engines.steps), hash(&engines.policies)],
             [compiler; 2]

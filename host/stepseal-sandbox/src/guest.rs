@@ -1,8 +1,10 @@
 //! The state of one running guest: what its store carries from instantiation to the answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepseal_receipts::time::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -52,11 +54,29 @@ pub(crate) struct Guest {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     log: Mutex<Log>,
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Whether the call has run for so long that it runs in turns only.
+    long: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guest's turn on a processor, where it needs one and has it; see [`Turns`](crate::pool::Turns).
+    pub(crate) fn turn(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the call runs in turns only.
+    pub(crate) fn take_turns(&self) {
+        self.long.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.long.load(Ordering::Relaxed)
     }
 }
 
@@ -77,6 +97,8 @@ impl Guest {
             shared: Arc::new(Shared {
                 clock: Clock::new(start),
                 log: Mutex::default(),
+                turn: Mutex::default(),
+                long: AtomicBool::new(false),
             }),
             stop: None,
             owed: 0,

@@ -23,6 +23,7 @@ mod keyvalue;
 mod limits;
 mod meter;
 mod pool;
+mod progress;
 mod run;
 mod sandbox;
 mod settings;
@@ -40,6 +41,7 @@ pub use call::{
 pub use cancel::Cancel;
 pub use compiler::compile_stdin;
 pub use component::{PolicyComponent, StepComponent};
+pub use config::{POOLING_ADDRESS_BITS, has_page_scan};
 pub use descriptor::{
     Descriptor, Inspection, PluginDescriptor, PolicyDescriptor, Stage, StepType, is_pure,
 };
@@ -48,7 +50,8 @@ pub use keyvalue::{
     BoxFuture, BucketError, BucketSource, KeyPage, KeyValueAccess, KeyValueChanges, Listed, Live,
     MemoryBuckets, Read, Versioned, Write,
 };
-pub use limits::Limits;
+pub use limits::{Bounds, Limits};
+pub use progress::Compilation;
 pub use sandbox::Sandbox;
 pub use settings::{
     CacheSettings, CompileLimits, Compiler, CompilerProcess, PoolSettings, RuntimeInfo, Settings,

@@ -1,5 +1,6 @@
 //! What one call may use, and what the host spends on a guest at most.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// What one call may use. The operator may change each of them; the defaults are the constants here.
@@ -56,8 +57,60 @@ pub(crate) const RESOURCES_MAX: usize = 1_024;
 /// with its neighbours.
 pub(crate) const TABLE_ENTRY_BYTES: u64 = 16;
 
-/// Instances of core modules, memories and tables in one store. A component from a language toolchain has under twenty.
-pub(crate) const CORE_INSTANCES_MAX: usize = 64;
+/// What every call may have at most, whatever its own limits say: the pools are laid out for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Instances of core modules.
+    pub core_instances: u32,
+    /// Memories, which share the call's limit.
+    pub memories: u32,
+    /// Tables, which share it too.
+    pub tables: u32,
+    /// Entries of one table.
+    pub table_entries: usize,
+    /// Bytes that the host keeps beside memories and tables.
+    pub context_bytes: usize,
+    /// Bytes of stack.
+    pub stack_bytes: usize,
+}
+
+impl Bounds {
+    /// Those in force.
+    pub const IN_FORCE: Self = Self {
+        core_instances: CORE_INSTANCES_MAX,
+        memories: MEMORIES_MAX,
+        tables: TABLES_MAX,
+        table_entries: TABLE_ENTRIES_MAX,
+        context_bytes: CONTEXT_BYTES_MAX,
+        stack_bytes: STACK_BYTES_MAX,
+    };
+}
+
+/// Instances of core modules in one call. A component from a language toolchain has under twenty.
+pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
+
+/// Memories of one call, each with 4 GiB of address space in the pool. Components from language toolchains have one or two.
+pub(crate) const MEMORIES_MAX: u32 = 8;
+
+/// Tables of one call; `componentize-py` needs about five.
+pub(crate) const TABLES_MAX: u32 = 16;
+
+/// Entries of one table.
+pub(crate) const TABLE_ENTRIES_MAX: usize = 100_000;
+
+/// Bytes of what wasmtime keeps beside memories and tables for all instances of a call (`VMContext`: globals, functions that
+/// have an address). The limit of a call's memory does not count them, so a component that needs more is refused when it is
+/// loaded. Python's interpreter needs under half of it.
+pub(crate) const CONTEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of stack a guest may use: deep recursion traps, at a depth that does not depend on the host's threads.
+pub(crate) const STACK_BYTES_MAX: usize = 512 << 10;
+
+/// Functions that a trap's message names, the innermost first.
+pub(crate) const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(12).expect("not zero");
+
+/// Bytes of a function's name in it.
+pub(crate) const FUNCTION_NAME_BYTES_MAX: usize = 96;
 
 /// Lines a call may log; further lines are counted and dropped.
 pub(crate) const LOG_LINES_MAX: usize = 1_000;

@@ -1,8 +1,10 @@
 //! Memory of one instance, counted over all its memories and tables together.
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{OutOfMemory, ResourceLimiter};
 
-use crate::limits::{CORE_INSTANCES_MAX, TABLE_ENTRY_BYTES};
+use crate::limits::{
+    CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ENTRIES_MAX, TABLE_ENTRY_BYTES, TABLES_MAX,
+};
 
 /// Counts and limits the memory of one store. Wasmtime's own `StoreLimits` is per memory: ten memories would have ten
 /// times the limit.
@@ -14,6 +16,8 @@ pub(crate) struct Meter {
     /// What was refused first. A guest cannot be asked: in most languages a failed allocation ends as the same
     /// `unreachable` as any other panic.
     refusal: Option<String>,
+    /// The system had no memory for a growth that was permitted.
+    host_is_short: bool,
 }
 
 impl Meter {
@@ -23,6 +27,7 @@ impl Meter {
             in_use: 0,
             peak: 0,
             refusal: None,
+            host_is_short: false,
         }
     }
 
@@ -58,10 +63,21 @@ impl Meter {
         true
     }
 
-    /// A growth failed. What was permitted is not taken back: wasmtime tells of failures it never asked about (sizes that the
-    /// type cannot have), and a guest must not have an earlier growth forgotten by failing on purpose.
-    fn failed(&mut self, what: &str) {
-        self.refuse(|| format!("{what} could not grow"));
+    /// Whether a growth failed for want of the host's memory, not of the guest's own.
+    pub(crate) fn host_is_short(&self) -> bool {
+        self.host_is_short
+    }
+
+    /// A growth failed after it was permitted, or without that wasmtime asked (sizes that the type cannot have). Where it was the
+    /// system that refused, the guest is stopped: what it does next would depend on this host's memory, and what was counted
+    /// does not matter any more. Otherwise nothing had been permitted, so there is nothing to take back.
+    fn failed(&mut self, what: &str, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if error.is::<std::io::Error>() || error.is::<OutOfMemory>() {
+            self.host_is_short = true;
+            return Err(error);
+        }
+        self.refuse(|| format!("{what} could not grow: {error}"));
+        Ok(())
     }
 
     fn refuse(&mut self, text: impl FnOnce() -> String) {
@@ -84,9 +100,8 @@ impl ResourceLimiter for Meter {
         ))
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.failed("memory");
-        Ok(())
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed("memory", error)
     }
 
     fn table_growing(
@@ -96,24 +111,25 @@ impl ResourceLimiter for Meter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let bytes = |entries: usize| (entries as u64).saturating_mul(TABLE_ENTRY_BYTES);
-        Ok(self.grow("table", bytes(current), bytes(desired), maximum.map(bytes)))
+        let maximum = maximum.map_or(TABLE_ENTRIES_MAX, |maximum| maximum.min(TABLE_ENTRIES_MAX));
+        let maximum = Some(bytes(maximum));
+        Ok(self.grow("table", bytes(current), bytes(desired), maximum))
     }
 
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.failed("table");
-        Ok(())
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.failed("table", error)
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES_MAX
+        CORE_INSTANCES_MAX as usize
     }
 
     fn tables(&self) -> usize {
-        CORE_INSTANCES_MAX
+        TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {
-        CORE_INSTANCES_MAX
+        MEMORIES_MAX as usize
     }
 }
 
@@ -138,15 +154,38 @@ mod tests {
     }
 
     #[test]
-    fn a_growth_that_failed_is_remembered_and_still_counts() {
+    fn what_was_refused_is_not_counted() {
         let mut meter = Meter::new(1_000);
         assert!(meter.memory_growing(0, 600, None).unwrap());
-        meter
-            .memory_grow_failed(wasmtime::Error::msg("no pages"))
-            .unwrap();
-        assert!(meter.refusal().is_some());
         assert!(!meter.memory_growing(600, 1_100, None).unwrap());
-        assert_eq!(meter.peak(), 600);
+        assert!(!meter.table_growing(0, 10, Some(9)).unwrap());
+        // Wasmtime did not ask first, so nothing is taken back: a guest cannot have an earlier growth forgotten.
+        let too_large = wasmtime::Error::msg("memory growth exceeds memory type's limits");
+        meter.memory_grow_failed(too_large).unwrap();
+        assert!(!meter.memory_growing(600, 1_001, None).unwrap());
+        assert!(meter.memory_growing(600, 1_000, None).unwrap());
+        assert_eq!(meter.peak(), 1_000);
+    }
+
+    #[test]
+    fn a_guest_whose_growth_the_system_refused_is_stopped_and_not_to_blame() {
+        for error in [
+            wasmtime::Error::from(std::io::Error::from(std::io::ErrorKind::OutOfMemory)),
+            wasmtime::Error::from(OutOfMemory::new(65_536)),
+        ] {
+            let mut meter = Meter::new(1 << 20);
+            assert!(meter.memory_growing(0, 65_536, None).unwrap());
+            assert!(meter.memory_grow_failed(error).is_err());
+            assert!(meter.host_is_short() && meter.refusal().is_none());
+        }
+    }
+
+    #[test]
+    fn a_table_is_bounded_in_entries_too() {
+        let mut meter = Meter::new(1 << 30);
+        assert!(meter.table_growing(0, TABLE_ENTRIES_MAX, None).unwrap());
+        assert!(!meter.table_growing(0, TABLE_ENTRIES_MAX + 1, None).unwrap());
+        assert!(meter.refusal().unwrap().contains("it may have"));
     }
 
     #[test]

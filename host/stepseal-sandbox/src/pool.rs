@@ -1,13 +1,17 @@
-//! Places to run in: how many calls run at a time, and how long one waits for its turn.
+//! Places to run in: how many calls run at a time, in all and of one component, and how long one waits for its turn.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use stepseal_receipts::digest::Digest;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, UpdateDeadline};
 
 use crate::cancel::Cancel;
-use crate::guest::{Guest, Stop};
+use crate::guest::{Guest, Shared, Stop};
 use crate::limits::{HOST_CALL_BYTES_MAX, Limits, RESOURCES_MAX};
 use crate::settings::PoolSettings;
 use crate::ticker::Ticks;
@@ -17,8 +21,62 @@ pub(crate) struct Pool {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
     places: Semaphore,
+    component_places: usize,
+    /// The share of each component that is loaded. Kept here and not only with the component, so that one that was dropped and
+    /// loaded again while its calls run has the same share.
+    shares: Mutex<HashMap<Digest, Weak<Share>>>,
+    turns: Turns,
     wait: Duration,
     ticks: Ticks,
+}
+
+/// Turns on a processor, of which a pool has as many as the machine has processors. A call needs none until it has run for some
+/// ticks; from then on it runs only in its turn, a tick long, and beside the runtime's workers. Without that, as many calls as there
+/// are places would stand in line at the workers, and with them timers, every short call, and the network.
+#[derive(Clone)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+/// Ticks that a call runs without a turn: nearly all calls are over by then.
+const TICKS_FREE: u64 = 2;
+
+impl Turns {
+    fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Semaphore::new(processors)))
+    }
+
+    /// Runs a slice of a call that takes turns. The worker gives what else it has to do to another thread, so that the system, which
+    /// can interrupt a guest, decides between the two.
+    pub(crate) fn slice<T>(slice: impl FnOnce() -> T) -> T {
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => slice(),
+            _ => tokio::task::block_in_place(slice),
+        }
+    }
+
+    /// Lets others run, and waits for the next turn of this guest.
+    async fn next(self, shared: Arc<Shared>) {
+        tokio::task::yield_now().await;
+        *shared.turn() = self.0.acquire_owned().await.ok();
+    }
+}
+
+/// The places that calls of one component may take.
+pub(crate) struct Share(Semaphore);
+
+/// A place to run in: the component's, and the pool's.
+pub(crate) struct Place<'a> {
+    _of_component: SemaphorePermit<'a>,
+    _of_pool: SemaphorePermit<'a>,
+}
+
+impl<'a> Place<'a> {
+    fn new(of_component: SemaphorePermit<'a>, of_pool: SemaphorePermit<'a>) -> Self {
+        Self {
+            _of_component: of_component,
+            _of_pool: of_pool,
+        }
+    }
 }
 
 impl Pool {
@@ -29,25 +87,45 @@ impl Pool {
         ticks: Ticks,
     ) -> Self {
         // Tokio panics beyond its own maximum; no machine has so many places.
-        let places = (settings.concurrency as usize).min(Semaphore::MAX_PERMITS);
+        let places = |count: u32| (count as usize).min(Semaphore::MAX_PERMITS);
         Self {
             engine,
             linker,
-            places: Semaphore::new(places),
+            places: Semaphore::new(places(settings.concurrency)),
+            component_places: places(settings.component_concurrency),
+            shares: Mutex::default(),
+            turns: Turns::new(),
             wait: settings.wait,
             ticks,
         }
     }
 
-    /// A place to run in, before anything is instantiated: the allocator never has to say no. `None` if there was none in time.
-    pub(crate) async fn admit(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Some(place);
+    /// The share of a component, the same one for as long as anybody has it.
+    pub(crate) fn share(&self, component: &Digest) -> Arc<Share> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(component).and_then(Weak::upgrade) {
+            return share;
         }
-        tokio::time::timeout(self.wait, self.places.acquire())
-            .await
-            .ok()?
-            .ok()
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Share(Semaphore::new(self.component_places)));
+        shares.insert(*component, Arc::downgrade(&share));
+        share
+    }
+
+    /// A place to run in, before anything is instantiated: the allocator never has to say no. `None` if there was none in time.
+    pub(crate) async fn admit<'a>(&'a self, share: &'a Share) -> Option<Place<'a>> {
+        if let Ok(of_component) = share.0.try_acquire()
+            && let Ok(of_pool) = self.places.try_acquire()
+        {
+            return Some(Place::new(of_component, of_pool));
+        }
+        // The component's first: who waits for that must not hold a place that others could use.
+        let waited = async {
+            let of_component = share.0.acquire().await.ok()?;
+            let of_pool = self.places.acquire().await.ok()?;
+            Some(Place::new(of_component, of_pool))
+        };
+        tokio::time::timeout(self.wait, waited).await.ok()?
     }
 
     /// A store in which every limit is set already: start functions run during instantiation.
@@ -66,6 +144,7 @@ impl Pool {
         store.set_max_component_handles(RESOURCES_MAX);
         store.set_epoch_deadline(1);
         let (ticks, deadline) = (self.ticks.clone(), self.ticks.after(limits.wall));
+        let (turns, started) = (self.turns.clone(), self.ticks.now());
         let (cancel, fuel) = (cancel.clone(), limits.fuel);
         store.epoch_deadline_callback(move |mut store| {
             let used = fuel
@@ -77,8 +156,14 @@ impl Pool {
                 Stop::Timeout
             } else if used > fuel {
                 Stop::OutOfFuel
-            } else {
+            } else if ticks.now() <= started + TICKS_FREE {
                 return Ok(UpdateDeadline::Yield(1));
+            } else {
+                let shared = Arc::clone(&store.data().shared);
+                *shared.turn() = None;
+                shared.take_turns();
+                let next = turns.clone().next(shared);
+                return Ok(UpdateDeadline::YieldCustom(1, Box::pin(next)));
             };
             Err(store.data_mut().stop(stop))
         });

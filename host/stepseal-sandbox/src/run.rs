@@ -1,11 +1,16 @@
 //! Running one call, and telling apart how it ended.
 
-use std::future::Future;
+use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use stepseal_receipts::json;
 use stepseal_receipts::time::Timestamp;
-use wasmtime::{Store, Trap, WasmBacktrace};
+use tokio::time::Instant;
+use wasmtime::{OutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::bindings::{policy, step};
@@ -14,11 +19,11 @@ use crate::cancel::Cancel;
 use crate::component::{PolicyComponent, StepComponent};
 use crate::descriptor::{self, Descriptor, Stage, is_name};
 use crate::error::LoadError;
-use crate::guest::{Guest, Stop};
+use crate::guest::{Guest, Shared, Stop};
 use crate::keyvalue::{KeyValueAccess, KeyValueChanges};
-use crate::limits::Limits;
-use crate::pool::Pool;
-use crate::text::message;
+use crate::limits::{FUNCTION_NAME_BYTES_MAX, Limits};
+use crate::pool::{Pool, Turns};
+use crate::text::{cut, message};
 use crate::transcript::Transcript;
 
 /// Most approvers a policy may ask for.
@@ -27,9 +32,11 @@ const APPROVERS_MAX: u32 = 16;
 /// Bytes of a role's name.
 const ROLE_BYTES_MAX: usize = 64;
 
-/// How much longer than the guest's own deadline the runtime's timer waits. The guest's is looked at first, because it ends the
-/// call from within; the timer is for guests that are parked in a host call, where no guest code looks at anything.
-const PARKED_GRACE: Duration = Duration::from_millis(20);
+/// Bytes of a guest's last log line that a trap's message repeats.
+const LAST_LINE_BYTES_MAX: usize = 512;
+
+/// Bytes of a function's name as the compiler wrote it.
+const MANGLED_BYTES_MAX: usize = 512;
 
 /// How a call ended, when it gave no answer.
 enum Ended {
@@ -49,15 +56,48 @@ struct Cost {
     out_of_fuel: bool,
 }
 
-/// Waits for a call, until time is up or it is cancelled. Dropping the future is safe: wasmtime unwinds the guest.
+/// Waits for a call, until time is up or it is cancelled. Dropping the future is safe: wasmtime unwinds the guest. A guest that runs
+/// looks at its deadline itself; this is for one that waits, in a host call or for its turn.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the deadline of a timer that most calls never need"
+)]
 async fn guard<T>(
-    call: impl Future<Output = Result<T, Ended>>,
+    mut call: Pin<&mut impl Future<Output = Result<T, Ended>>>,
     wall: Duration,
     cancel: &Cancel,
+    shared: &Shared,
 ) -> Result<T, Ended> {
+    let begun = Instant::now();
+    let mut step = |context: &mut Context<'_>| {
+        let call = call.as_mut();
+        let polled = if shared.takes_turns() {
+            Turns::slice(|| call.poll(context))
+        } else {
+            call.poll(context)
+        };
+        if polled.is_pending() {
+            // Whatever it waits for, it does not run.
+            *shared.turn() = None;
+        }
+        polled
+    };
+    // Most calls are over before anybody has to wait for them.
+    if let Poll::Ready(ended) = poll_fn(|context| Poll::Ready(step(context))).await {
+        return ended;
+    }
+    // One that is as good as for ever is no deadline.
+    let deadline = begun.checked_add(wall);
+    let timer = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
-        ended = tokio::time::timeout(wall.saturating_add(PARKED_GRACE), call) => ended.unwrap_or(Err(Ended::Timeout)),
+        ended = poll_fn(step) => ended,
+        () = timer => Err(Ended::Timeout),
         () = cancel.cancelled() => Err(Ended::Cancelled),
     }
 }
@@ -94,7 +134,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
     }
     let admitted = tokio::select! {
         biased;
-        place = pool.admit() => place,
+        place = pool.admit(&component.0.share) => place,
         () = cancel.cancelled() => return nothing(Outcome::Cancelled),
     };
     let Some(_place) = admitted else {
@@ -121,6 +161,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
         input: invocation.input,
         idempotency_key: invocation.idempotency_key,
     };
+    let shared = Arc::clone(&store.data().shared);
     let running = async {
         let instance = component
             .0
@@ -134,7 +175,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, limits.wall, &cancel).await;
+    let ended = guard(pin!(running), limits.wall, &cancel, &shared).await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
@@ -217,9 +258,8 @@ fn output_json(output: &str, limits: &Limits) -> Result<Vec<u8>, String> {
         bytes_max: output.len(),
         depth_max: json::PAYLOAD_DEPTH_MAX,
     };
-    let value = json::parse(output.as_bytes(), &json_limits)
+    let canonical = json::canonicalize(output.as_bytes(), &json_limits)
         .map_err(|error| format!("the output is not JSON that can be recorded: {error}"))?;
-    let canonical = json::canonical(&value);
     // Canonical numbers may be longer than what the guest wrote.
     too_large(canonical.len()).map_or(Ok(canonical), Err)
 }
@@ -246,6 +286,12 @@ fn failure(guest: &Guest, ended: Ended) -> Outcome {
         Some(Trap::Interrupt) => return Outcome::Timeout,
         _ => {}
     }
+    // Before any of the guest's code ran, only the system can have refused.
+    let outside = !running && error.downcast_ref::<WasmBacktrace>().is_none();
+    let refused = error.is::<std::io::Error>() || error.is::<OutOfMemory>();
+    if guest.meter.host_is_short() || outside && refused {
+        return Outcome::Busy(message(format!("the host has no memory left: {error:#}")));
+    }
     // A guest that cannot allocate mostly panics; or its allocator answers nonsense to the host, which is no trap; or its
     // memory did not even begin to fit. A guest that copes and later divides by zero did not fail for lack of memory.
     if let Some(refusal) = guest.meter.refusal()
@@ -266,11 +312,36 @@ fn failure(guest: &Guest, ended: Ended) -> Outcome {
             "the output cannot be taken from the guest: {text}"
         )));
     }
-    let last_line = guest.shared.log().last_line().map(str::to_owned);
-    Outcome::Trap(message(match last_line {
-        Some(line) => format!("{text}; last log line: {line}"),
-        None => text,
-    }))
+    let said = guest.shared.log().last_line().map(|line| {
+        let line = cut(line, LAST_LINE_BYTES_MAX);
+        format!("; last log line: {line}")
+    });
+    let place = error.downcast_ref::<WasmBacktrace>().map(place);
+    let (said, place) = (said.unwrap_or_default(), place.unwrap_or_default());
+    Outcome::Trap(message(format!("{text}{said}{place}")))
+}
+
+/// Where it happened: names of the guest's own functions, innermost first. They come from the component, so that every run says
+/// the same; one that was stripped of them has numbers.
+fn place(backtrace: &WasmBacktrace) -> String {
+    let mut text = String::new();
+    for frame in backtrace.frames() {
+        text.push_str(if text.is_empty() { "; in " } else { " < " });
+        match frame.func_name() {
+            // Without the hash that Rust adds.
+            Some(name) => {
+                let name = format!(
+                    "{:#}",
+                    rustc_demangle::demangle(cut(name, MANGLED_BYTES_MAX))
+                );
+                text.push_str(cut(&name, FUNCTION_NAME_BYTES_MAX));
+            }
+            None => {
+                let _ = write!(text, "#{}", frame.func_index());
+            }
+        }
+    }
+    text
 }
 
 /// A failure as one sentence, for callers that have no use for an outcome.
@@ -306,7 +377,7 @@ pub(crate) async fn policy(
             false,
         );
     }
-    let Some(_place) = pool.admit().await else {
+    let Some(_place) = pool.admit(&component.0.share).await else {
         return cannot("the host had no place to run it in time", true);
     };
     let cancel = Cancel::new();
@@ -319,6 +390,7 @@ pub(crate) async fn policy(
         Stage::BeforeStep => policy::Stage::BeforeStep,
         Stage::AfterStep => policy::Stage::AfterStep,
     };
+    let shared = Arc::clone(&store.data().shared);
     let running = async {
         let instance = component
             .0
@@ -332,7 +404,7 @@ pub(crate) async fn policy(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, limits.wall, &cancel).await;
+    let ended = guard(pin!(running), limits.wall, &cancel, &shared).await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
@@ -348,7 +420,7 @@ pub(crate) async fn policy(
     };
     PolicyRun {
         verdict: verdict.map_err(message),
-        busy: false,
+        busy: matches!(answer, Err(Outcome::Busy(_))),
         // As for steps: where exactly it was stopped depends on when the host looked.
         fuel_used: match answer {
             Err(Outcome::OutOfFuel) => limits.fuel,
@@ -442,13 +514,14 @@ pub(crate) async fn describe_step(
     pool: &Pool,
     component: &StepComponent,
 ) -> Result<Descriptor, LoadError> {
-    let place = pool.admit().await;
+    let place = pool.admit(&component.0.share).await;
     let _place = place.ok_or_else(|| LoadError::Describe(NO_PLACE.to_owned()))?;
     let cancel = Cancel::new();
     let host = |error: wasmtime::Error| LoadError::Describe(format!("{error:#}"));
     let mut store = pool
         .store(describe_guest()?, &DESCRIBE, &cancel)
         .map_err(host)?;
+    let shared = Arc::clone(&store.data().shared);
     let running = async {
         let instance = component
             .0
@@ -462,7 +535,7 @@ pub(crate) async fn describe_step(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, DESCRIBE.wall, &cancel).await;
+    let ended = guard(pin!(running), DESCRIBE.wall, &cancel, &shared).await;
     let said = described(&mut store, ended)?;
     descriptor::plugin(said)
         .map(Descriptor::Plugin)
@@ -474,13 +547,14 @@ pub(crate) async fn describe_policy(
     pool: &Pool,
     component: &PolicyComponent,
 ) -> Result<Descriptor, LoadError> {
-    let place = pool.admit().await;
+    let place = pool.admit(&component.0.share).await;
     let _place = place.ok_or_else(|| LoadError::Describe(NO_PLACE.to_owned()))?;
     let cancel = Cancel::new();
     let host = |error: wasmtime::Error| LoadError::Describe(format!("{error:#}"));
     let mut store = pool
         .store(describe_guest()?, &DESCRIBE, &cancel)
         .map_err(host)?;
+    let shared = Arc::clone(&store.data().shared);
     let running = async {
         let instance = component
             .0
@@ -494,7 +568,7 @@ pub(crate) async fn describe_policy(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(running, DESCRIBE.wall, &cancel).await;
+    let ended = guard(pin!(running), DESCRIBE.wall, &cancel, &shared).await;
     let said = described(&mut store, ended)?;
     descriptor::policy(said)
         .map(Descriptor::Policy)

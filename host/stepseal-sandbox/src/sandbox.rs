@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stepseal_receipts::digest::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use wasmtime::Engine;
 
 use crate::artifact::{Artifact, Cache};
 use crate::call::{PolicyCall, PolicyRun, StepCall, StepRun};
@@ -18,6 +19,7 @@ use crate::config;
 use crate::descriptor::Inspection;
 use crate::error::{LoadError, SandboxError};
 use crate::pool::Pool;
+use crate::progress::{Compilation, Progress};
 use crate::run;
 use crate::settings::{Compiler, RuntimeInfo, Settings};
 use crate::ticker;
@@ -39,10 +41,12 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     steps: Pool,
     policies: Pool,
+    bounds: Option<Engine>,
     cache: Option<Cache>,
     compiler: Compiler,
     compile_bytes_max: usize,
     compilations: Arc<Semaphore>,
+    progress: Progress,
     ready: Mutex<ReadyComponents>,
     runtime: RuntimeInfo,
 }
@@ -65,6 +69,7 @@ impl Sandbox {
         let linker = step_linker(&engines.steps).map_err(engine_error)?;
         let steps = Pool::new(engines.steps, linker, &settings.steps, ticks.clone());
         let linker = policy_linker(&engines.policies).map_err(engine_error)?;
+        let progress = Progress::new(ticks.clone());
         let policies = Pool::new(engines.policies, linker, &settings.policies, ticks);
         let cache = settings
             .cache
@@ -73,10 +78,12 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             steps,
             policies,
+            bounds: engines.bounds,
             cache,
             compiler: settings.compiler,
             compile_bytes_max: settings.compile_bytes_max,
             compilations: Arc::new(Semaphore::new(COMPILATIONS_MAX)),
+            progress,
             ready: Mutex::new(ReadyComponents::new(settings.components_ready_max)),
             runtime: RuntimeInfo {
                 engine: config::ENGINE.to_owned(),
@@ -173,6 +180,7 @@ impl Sandbox {
                 return Ok(ready);
             }
         }
+        let listed = self.0.progress.wait(digest);
         let compiling = self.0.turn_to_compile().await?;
         // Whoever waited here may have waited for the same component.
         if let Some(ready) = self.0.ready().get(&digest) {
@@ -182,6 +190,7 @@ impl Sandbox {
         // Threads that work for this hold the permit: a caller that goes away must not make room while they do.
         let (bytes, compiling) =
             blocking(move || Ok((inner.read(&digest, bytes)?, compiling))).await?;
+        listed.compile(bytes.len());
         let (artifact, compiling) = self.compile(bytes, compiling).await?;
         let inner = Arc::clone(&self.0);
         blocking(move || {
@@ -210,6 +219,11 @@ impl Sandbox {
             // Where the caller goes away, the process is killed.
             Compiler::Process(process) => Ok((compiler::compile(process, &bytes).await?, turn)),
         }
+    }
+
+    /// What is compiled now, and what waits for it.
+    pub fn compilations(&self) -> Vec<Compilation> {
+        self.0.progress.list()
     }
 
     /// Whether components can be compiled at all: compiles one that has nothing in it.
@@ -292,12 +306,15 @@ impl Inner {
     }
 
     fn link(&self, digest: Digest, artifact: &Artifact) -> Result<Ready, LoadError> {
+        if let Some(bounds) = &self.bounds {
+            artifact.load(bounds)?;
+        }
         let component = artifact.load(&self.steps.engine)?;
         let ready = match Kind::of(&component)? {
-            Kind::Plugin => Ready::Step(link_step(&self.steps.linker, &component, digest)?),
+            Kind::Plugin => Ready::Step(link_step(&self.steps, &component, digest)?),
             Kind::Policy => {
                 let component = artifact.load(&self.policies.engine)?;
-                Ready::Policy(link_policy(&self.policies.linker, &component, digest)?)
+                Ready::Policy(link_policy(&self.policies, &component, digest)?)
             }
         };
         self.ready().insert(digest, ready.clone(), artifact.bytes());

@@ -32,6 +32,7 @@ impl Default for Settings {
             cache: None,
             steps: PoolSettings {
                 concurrency: 64,
+                component_concurrency: 48,
                 memory_bytes_max: 512 << 20,
                 ..PoolSettings::default()
             },
@@ -95,6 +96,8 @@ pub struct CacheSettings {
     /// Host-local secret. Machine code is loaded only if it carries a MAC made with this key (HMAC-SHA-256), so
     /// that whoever can write files in `dir` cannot run code in the host.
     pub key: [u8; 32],
+    /// Bytes of all its files together; the longest unused make room.
+    pub bytes_max: u64,
 }
 
 // Written by hand so that the key cannot end up in a log.
@@ -111,6 +114,8 @@ impl std::fmt::Debug for CacheSettings {
 pub struct PoolSettings {
     /// Calls that run at a time.
     pub concurrency: u32,
+    /// Calls of one component that run at a time: fewer, so that a busy one leaves places to others.
+    pub component_concurrency: u32,
     /// How long a call waits for a place; then it ends as [`Outcome::Busy`](crate::Outcome::Busy).
     pub wait: Duration,
     /// Bytes one memory may ever have, whatever [`Limits::memory_bytes`](crate::Limits) says.
@@ -121,6 +126,7 @@ impl Default for PoolSettings {
     fn default() -> Self {
         Self {
             concurrency: 32,
+            component_concurrency: 24,
             wait: Duration::from_secs(30),
             memory_bytes_max: 64 << 20,
         }

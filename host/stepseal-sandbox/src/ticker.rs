@@ -18,6 +18,12 @@ impl Ticks {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// How long a tick is ago.
+    pub(crate) fn since(&self, tick: u64) -> Duration {
+        let ticks = u32::try_from(self.now().saturating_sub(tick)).unwrap_or(u32::MAX);
+        TICK.saturating_mul(ticks)
+    }
+
     /// The tick at which so much time has passed from now on.
     pub(crate) fn after(&self, duration: Duration) -> u64 {
         let ticks =

@@ -19,7 +19,9 @@ fn signed_fault_of(text: &str) -> (String, JsonErrorKind) {
 }
 
 fn canonical_of(text: &str) -> String {
-    String::from_utf8(canonical(&parse(text.as_bytes(), &LIMITS).unwrap())).unwrap()
+    let form = canonical(&parse(text.as_bytes(), &LIMITS).unwrap());
+    assert_eq!(canonicalize(text.as_bytes(), &LIMITS).as_ref(), Ok(&form));
+    String::from_utf8(form).unwrap()
 }
 
 #[test]
@@ -589,6 +591,15 @@ proptest! {
             .is_ok_and(|value| keeps_the_rules(&value) && canonical(&value) == text);
         let found = parse_signed(&text, &RECORD_LIMITS);
         prop_assert_eq!(found.is_ok(), expected, "{:?}", found);
+    }
+
+    #[test]
+    fn a_text_is_made_canonical_with_and_without_a_tree(text in nearly_signed(), value in values()) {
+        let pretty = serde_json::to_vec_pretty(&value).unwrap();
+        for text in [text, pretty] {
+            let through_values = parse(&text, &LIMITS).map(|value| canonical(&value));
+            prop_assert_eq!(canonicalize(&text, &LIMITS), through_values);
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use crate::bindings::capabilities::logging;
 use crate::call::{LogLevel, LogLine};
 use crate::guest::Guest;
-use crate::limits::{LOG_BYTES_MAX, LOG_CONTEXT_BYTES_MAX, LOG_LINES_MAX, LOG_MESSAGE_BYTES_MAX};
+use crate::limits::{
+    LOG_BYTES_MAX, LOG_CONTEXT_BYTES_MAX, LOG_LINES_MAX, LOG_MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX,
+};
 use crate::text::cut;
 
 impl logging::Host for Guest {
@@ -40,6 +42,8 @@ pub(crate) struct Log {
     lines: Vec<LogLine>,
     bytes: usize,
     dropped: u64,
+    /// The last line that did not fit: what a guest says before it breaks down must not be lost in its flood.
+    last_dropped: Option<String>,
     printed_bytes: u64,
     /// Unfinished lines of stdout and stderr.
     unfinished: [Vec<u8>; 2],
@@ -53,6 +57,11 @@ impl Log {
         let bytes = self.bytes + context.len() + message.len();
         if self.dropped > 0 || self.lines.len() >= LOG_LINES_MAX || bytes > LOG_BYTES_MAX {
             self.dropped += 1;
+            if !message.trim().is_empty() {
+                let last = self.last_dropped.get_or_insert_default();
+                last.clear();
+                last.push_str(cut(message, MESSAGE_BYTES_MAX));
+            }
             return;
         }
         self.bytes = bytes;
@@ -98,11 +107,9 @@ impl Log {
 
     /// The last words of the guest: what a panic printed.
     pub(crate) fn last_line(&self) -> Option<&str> {
-        self.lines
-            .iter()
-            .rev()
-            .map(|line| line.message.trim())
-            .find(|message| !message.is_empty())
+        let kept = self.lines.iter().rev().map(|line| line.message.as_str());
+        let mut said = self.last_dropped.as_deref().into_iter().chain(kept);
+        said.find_map(|message| Some(message.trim()).filter(|message| !message.is_empty()))
     }
 
     /// Ends unfinished lines. Called when the guest has ended.
@@ -154,7 +161,10 @@ mod tests {
         for _ in 0..LOG_LINES_MAX + 7 {
             log.push(LogLevel::Info, "", "x");
         }
-        assert_eq!(log.take().1, 7);
+        log.push(LogLevel::Critical, "panic", "out of patience");
+        log.push(LogLevel::Info, "", " ");
+        assert_eq!(log.last_line(), Some("out of patience"));
+        assert_eq!(log.take().1, 9);
 
         let mut log = Log::default();
         for _ in 0..32 {

@@ -261,6 +261,45 @@ async fn what_the_engine_leaves_out_is_refused_and_breaks_no_compiler() {
     }
 }
 
+/// What both ways of allocating say to a component.
+async fn refused_by_both(text: &str) -> [String; 2] {
+    let on_demand = Sandbox::new(Settings {
+        pooling: false,
+        ..Settings::default()
+    })
+    .unwrap();
+    let bytes: Arc<[u8]> = Arc::from(parse_str(text).unwrap());
+    let mut said = [const { String::new() }; 2];
+    for (sandbox, said) in [sandbox(), &on_demand].into_iter().zip(&mut said) {
+        match sandbox.inspect(Arc::clone(&bytes)).await.unwrap_err() {
+            LoadError::Compile(text) => *said = text,
+            other => panic!("{other:?}"),
+        }
+    }
+    said
+}
+
+#[tokio::test]
+async fn what_no_limit_of_memory_counts_is_bounded_with_and_without_a_pool() {
+    // Each function whose address is taken costs the host 32 bytes for every call.
+    let functions: String = (0..40_000).map(|index| format!(" {index}")).collect();
+    let addresses = format!("{} (elem declare func{functions})", "(func)".repeat(40_000));
+    let globals = "(global (mut i64) (i64.const 0))".repeat(80_000);
+    let memories = "(memory 1)".repeat(9);
+    let tables = "(table 1 funcref)".repeat(17);
+    for (items, why) in [
+        (addresses.as_str(), "1048576 bytes"),
+        (globals.as_str(), "1048576 bytes"),
+        (memories.as_str(), "limit of 8"),
+        (tables.as_str(), "limit of 16"),
+        ("(table 100001 funcref)", "100000"),
+    ] {
+        for said in refused_by_both(&plugin_with(items, ECHO)).await {
+            assert!(said.contains(why), "{said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn names_a_stranger_chose_cannot_make_errors_or_imports_long() {
     let import = |name: &str, ty: &str| Plugin {
@@ -310,6 +349,7 @@ fn cached(dir: &Path, key: u8) -> Sandbox {
     let cache = Some(CacheSettings {
         dir: dir.to_owned(),
         key: [key; 32],
+        bytes_max: u64::MAX,
     });
     Sandbox::new(Settings {
         pooling: false,

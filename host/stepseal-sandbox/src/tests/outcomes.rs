@@ -138,6 +138,40 @@ async fn a_panic_is_a_trap() {
     );
 }
 
+#[tokio::test]
+async fn a_trap_names_the_functions_it_happened_in() {
+    let items = "(func $inner (unreachable))
+        (func $_ZN5outer4call17h0123456789abcdefE (call $inner))";
+    let traps = [
+        ("(call $inner) (unreachable)", "; in inner < "),
+        (
+            "(call $_ZN5outer4call17h0123456789abcdefE) (unreachable)",
+            "; in inner < outer::call < ",
+        ),
+    ];
+    for (body, place) in traps {
+        let outcome = outcome(&plugin_with(items, body)).await;
+        expect_text(&outcome, Status::Trap, place);
+    }
+}
+
+#[tokio::test]
+async fn names_of_functions_cannot_make_a_trap_long() {
+    let long = "x".repeat(60_000);
+    let items = format!(
+        "(func ${long} (param i32) (result i32)
+        (if (i32.eqz (local.get 0)) (then (unreachable)))
+        (call ${long} (i32.sub (local.get 0) (i32.const 1))))"
+    );
+    let outcome = outcome(&plugin_with(
+        &items,
+        &format!("(call ${long} (i32.const 40))"),
+    ))
+    .await;
+    expect_text(&outcome, Status::Trap, "unreachable");
+    assert!(outcome.message().unwrap().len() <= 1_024);
+}
+
 /// Grows the memory by 4 MiB until it may not, then panics.
 const EAT_MEMORY: &str = "(loop $again
     (br_if $again (i32.ne (memory.grow (i32.const 64)) (i32.const -1)))) (unreachable)";
@@ -369,4 +403,93 @@ async fn a_call_without_a_place_is_busy() {
     assert_eq!(running.outcome, Outcome::Cancelled);
     assert_eq!(waiting.outcome.code(), Some("busy"));
     assert_eq!(waiting.outcome.status(), Status::Unavailable);
+}
+
+#[tokio::test]
+async fn a_busy_component_leaves_places_to_others() {
+    let mut settings = crate::Settings {
+        pooling: false,
+        ..Default::default()
+    };
+    settings.steps.concurrency = 3;
+    settings.steps.component_concurrency = 2;
+    settings.steps.wait = Duration::from_millis(1);
+    // Dropped after every load: what is loaded again has the share that it had before.
+    settings.components_ready_max = 1;
+    let sandbox = crate::Sandbox::new(settings).unwrap();
+    let load = async |text: &str| {
+        let bytes = super::wat::parse_str(text).unwrap();
+        let digest = stepseal_receipts::digest::Digest::of(&bytes);
+        sandbox.step(digest, || Ok(bytes)).await.unwrap()
+    };
+    let cancel = crate::Cancel::new();
+    let endless = || {
+        let mut call = call();
+        call.limits.fuel = u64::MAX / 2;
+        call.limits.wall = Duration::from_mins(10);
+        call.cancel = cancel.clone();
+        call
+    };
+    let busy = load(&plugin(LOOP)).await;
+    let (first, second, ()) = tokio::join!(
+        sandbox.run(&busy, endless()),
+        sandbox.run(&busy, endless()),
+        async {
+            let honest = load(&plugin(ECHO)).await;
+            let again = load(&plugin(LOOP)).await;
+            let third = sandbox.run(&again, endless()).await.outcome;
+            assert_eq!(third.code(), Some("busy"), "{third:?}");
+            let outcome = sandbox.run(&honest, call()).await.outcome;
+            assert!(matches!(outcome, Outcome::Ok { .. }), "{outcome:?}");
+            cancel.cancel();
+        }
+    );
+    for run in [first, second] {
+        assert_eq!(run.outcome, Outcome::Cancelled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_guest_that_waits_for_its_turn_is_stopped_in_time_and_leaves_the_turns_whole() {
+    let endless = load(&plugin(LOOP)).await;
+    let runaway = |wall| {
+        let (component, mut call) = (endless.clone(), call());
+        call.limits = Limits {
+            fuel: u64::MAX / 2,
+            wall,
+            ..Limits::STEP
+        };
+        let cancel = call.cancel.clone();
+        let running = tokio::spawn(async move { sandbox().run(&component, call).await.outcome });
+        (running, cancel)
+    };
+    let others: Vec<_> = (0..20).map(|_| runaway(Duration::from_mins(10))).collect();
+    for _ in 0..3 {
+        let (short, _) = runaway(Duration::from_millis(100));
+        assert_eq!(short.await.unwrap(), Outcome::Timeout);
+    }
+    assert!(others.iter().all(|(running, _)| !running.is_finished()));
+    for (_, cancel) in &others {
+        cancel.cancel();
+    }
+    for (running, _) in others {
+        assert_eq!(running.await.unwrap(), Outcome::Cancelled);
+    }
+    // Every turn was given back: a long call gets its own again and again.
+    let long = plugin_with(
+        "(func $work (local $i i64) (loop $again
+            (local.set $i (i64.add (local.get $i) (i64.const 1)))
+            (br_if $again (i64.lt_u (local.get $i) (i64.const 200000000)))))",
+        &format!("(call $work) {ECHO}"),
+    );
+    let component = load(&long).await;
+    let mut call = call();
+    call.limits.fuel = u64::MAX / 2;
+    call.limits.wall = Duration::from_mins(10);
+    let run = sandbox().run(&component, call).await;
+    assert!(
+        matches!(run.outcome, Outcome::Ok { .. }),
+        "{:?}",
+        run.outcome
+    );
 }

@@ -34,6 +34,7 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(components::show_component))
         .routes(routes!(components::component_content))
+        .routes(routes!(components::list_compilations))
         .routes(routes!(grants::list_grants))
         .routes(routes!(grants::show_grant, grants::put_grant))
         .routes(routes!(policies::list_policies, policies::bind_policy))

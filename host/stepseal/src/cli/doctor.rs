@@ -1,16 +1,17 @@
 //! `stepseal doctor`: what is in force, what the machine allows, and what to do about each problem.
 
+mod engine;
 mod machine;
 
+use std::fs::Metadata;
 use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stepseal_sandbox::Sandbox;
 
 use super::client::Client;
 use super::output::{bytes, one_line};
-use super::runtime::{self, block_on};
+use super::runtime::block_on;
 use super::{Answer, Context};
 use crate::config::{ConfigError, HostAddress};
 use crate::data_dir::{DataDir, mode_of};
@@ -89,9 +90,11 @@ impl Doctor {
             Finding::ok("program", concat!("stepseal ", env!("CARGO_PKG_VERSION"))),
             machine::processors(),
             machine::memory(),
+            machine::page_scan(),
+            machine::protection_keys(),
         ];
         let progress = context.output.progress("looking");
-        findings.extend(engine());
+        findings.extend(engine::findings());
         findings.extend(data_dir(&context.data));
         findings.push(host(context));
         progress.finish_and_clear();
@@ -131,57 +134,6 @@ fn to_text(findings: &[Finding]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The engine as `serve` would set it up.
-fn engine() -> Vec<Finding> {
-    let sandbox = match runtime::sandbox(None) {
-        Ok(sandbox) => sandbox,
-        Err(error) => {
-            let remedy = "free memory, or raise the limit of address space (ulimit -v)";
-            return vec![Finding::bad(
-                "engine",
-                State::Problem,
-                error.to_string(),
-                remedy,
-            )];
-        }
-    };
-    let runtime = sandbox.runtime();
-    let allocator = if runtime.allocator == "pooling" {
-        Finding::ok("allocator", "pooling: instances are reused, calls are fast")
-    } else {
-        let remedy =
-            "calls work, but slower: raise the limit of address space (ulimit -v unlimited)";
-        Finding::bad(
-            "allocator",
-            State::Warning,
-            runtime.allocator.clone(),
-            remedy,
-        )
-    };
-    vec![
-        Finding::ok(
-            "engine",
-            format!("{}, configuration {}", runtime.engine, runtime.config),
-        ),
-        allocator,
-        compiler(&sandbox),
-    ]
-}
-
-/// Whether the process that compiles uploads can do so here.
-fn compiler(sandbox: &Sandbox) -> Finding {
-    let checked = block_on(async { Ok(sandbox.check_compiler().await?) });
-    match checked {
-        Ok(()) => Finding::ok("compiler", "compiles in a process of its own"),
-        Err(error) => Finding::bad(
-            "compiler",
-            State::Problem,
-            error.to_string(),
-            "uploads would be refused: allow another process, 4 GiB of address space (ulimit -v) and processor time (ulimit -t)",
-        ),
-    }
-}
-
 fn data_dir(data: &DataDir) -> Vec<Finding> {
     let root = data.root();
     if !root.exists() {
@@ -201,6 +153,7 @@ fn data_dir(data: &DataDir) -> Vec<Finding> {
     }
     findings.push(keys(data));
     findings.push(database(&data.database()));
+    findings.push(compiled(&data.cache()));
     findings.push(disk(root));
     findings
 }
@@ -287,6 +240,27 @@ fn database(path: &Path) -> Finding {
     }
 }
 
+/// Compiled components, which `serve --compiled-mib` bounds.
+fn compiled(dir: &Path) -> Finding {
+    let sizes = std::fs::read_dir(dir).map(|entries| {
+        let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+        let sizes: Vec<u64> = files
+            .filter(Metadata::is_file)
+            .map(|file| file.len())
+            .collect();
+        (sizes.len(), sizes.iter().sum())
+    });
+    match sizes {
+        Ok((count, sum)) => Finding::ok("compiled", format!("{count} files, {}", bytes(sum))),
+        Err(error) => Finding::bad(
+            "compiled",
+            State::Warning,
+            format!("{} cannot be listed: {error}", dir.display()),
+            "components are compiled again at every start: run as the user that the host runs as",
+        ),
+    }
+}
+
 fn disk(root: &Path) -> Finding {
     match machine::disk_free(root) {
         Ok(free) if free >= DISK_FREE_MIN => Finding::ok("disk", format!("{} free", bytes(free))),
@@ -346,14 +320,6 @@ mod tests {
     use crate::clock::SystemClock;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn a_compiler_that_is_none_is_a_problem_with_a_remedy() {
-        // This program is the tests, and as a worker it compiles nothing.
-        let found = compiler(&runtime::sandbox(None).unwrap());
-        assert_eq!(found.state, State::Problem, "{found:?}");
-        assert!(found.remedy.is_some());
-    }
 
     #[test]
     fn a_key_open_to_others_is_a_problem_with_a_remedy() {

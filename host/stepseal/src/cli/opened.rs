@@ -32,7 +32,12 @@ pub(super) struct OpenOptions {
     pub(super) keep_payloads: Option<Duration>,
     /// Who is to cosign the log's heads.
     pub(super) witnesses: Option<WitnessPolicy>,
+    /// Bytes of compiled components on disk; [`COMPILED_MIB_MAX`] where absent.
+    pub(super) compiled_bytes_max: Option<u64>,
 }
+
+/// Mebibytes of compiled components on disk, unless the operator says otherwise: some hundred ordinary ones and a few interpreters.
+pub(super) const COMPILED_MIB_MAX: u64 = 2_048;
 
 impl Opened {
     /// Opens what is there, or makes it: keys, database and log.
@@ -49,6 +54,7 @@ impl Opened {
         let sandbox = runtime::sandbox(Some(CacheSettings {
             dir: dir.cache(),
             key: keys.cache,
+            bytes_max: options.compiled_bytes_max.unwrap_or(COMPILED_MIB_MAX << 20),
         }))?;
         let engine = Engine::open(EngineSettings {
             store: store.clone(),

@@ -2,16 +2,24 @@
 
 mod check;
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use serde_json::Value;
+use stepseal_receipts::digest::Digest;
 
-use super::client::encode;
+use super::client::{Client, ClientError, encode};
 use super::output::{bytes, one_line, short, table};
 use super::{Answer, Context, Usage, files};
 use crate::api::wire;
+
+/// How often a host that compiles is asked how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Check, upload and list plugins, and grant them what they may use.
 #[derive(Debug, Subcommand)]
@@ -90,10 +98,8 @@ pub(super) fn push(
 ) -> anyhow::Result<Answer> {
     let wasm = files::read(file, "the component", files::COMPONENT_BYTES_MAX)?;
     let client = context.client()?;
-    let progress = context
-        .output
-        .progress("the host compiles and checks the component");
-    let uploaded = client.upload(&wasm);
+    let progress = context.output.progress("the component is sent");
+    let uploaded = upload(&client, &wasm, &progress);
     progress.finish_and_clear();
     let (is_new, answer) = uploaded?;
     let component: wire::Component = client.decode(&answer)?;
@@ -119,6 +125,51 @@ pub(super) fn push(
             .note(&format!("note: this is a {found}, so `stepseal {found} push` was meant; it is uploaded all the same"));
     }
     Ok(Answer::Yes)
+}
+
+/// Uploads a component, and shows meanwhile how far the host is.
+fn upload(
+    client: &Client,
+    wasm: &[u8],
+    progress: &ProgressBar,
+) -> Result<(bool, Value), ClientError> {
+    if progress.is_hidden() {
+        return client.upload(wasm);
+    }
+    let digest = Digest::of(wasm);
+    std::thread::scope(|scope| {
+        // Closed when the answer is there.
+        let (open, closed) = channel::<()>();
+        let uploading = scope.spawn(move || {
+            let _open = open;
+            client.upload(wasm)
+        });
+        while closed.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            // An older host does not tell, and one that is gone fails the upload.
+            let listed = client.get("/v1/compilations").ok();
+            let listed = listed.and_then(|answer| client.decode(&answer).ok());
+            if let Some(wire::List { items }) = listed {
+                progress.set_message(stage(&items, &digest));
+            }
+        }
+        uploading
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// What the host does with a component, of all those that it lists.
+fn stage(listed: &[wire::Compilation], digest: &Digest) -> String {
+    let place = listed.iter().position(|one| one.digest == *digest);
+    match place.map(|place| (place, listed[place].state)) {
+        Some((_, wire::CompilationState::Compiling)) => {
+            "the host compiles the component".to_owned()
+        }
+        Some((before, wire::CompilationState::Waiting)) => {
+            format!("the host compiles {before} other(s) before this component")
+        }
+        None => "the host takes and checks the component".to_owned(),
+    }
 }
 
 fn kind(kind: wire::ComponentKind) -> &'static str {
@@ -220,5 +271,28 @@ impl Grant {
             bail!(Usage(usage.to_owned()));
         }
         Ok(serde_json::to_value(document)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_an_upload_is_told_how_far_it_is() {
+        let [first, second, third] = [[1], [2], [3]].map(|bytes| Digest::of(&bytes));
+        let compilation = |digest, state| wire::Compilation {
+            digest,
+            state,
+            size: None,
+            elapsed_ms: 0,
+        };
+        let listed = [
+            compilation(first, wire::CompilationState::Compiling),
+            compilation(second, wire::CompilationState::Waiting),
+        ];
+        assert_eq!(stage(&listed, &first), "the host compiles the component");
+        assert!(stage(&listed, &second).contains("compiles 1 other(s) before"));
+        assert!(stage(&listed, &third).contains("checks"));
     }
 }

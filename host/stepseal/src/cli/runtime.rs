@@ -24,12 +24,17 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 /// The sandbox, which compiles in processes of this same program.
 pub(super) fn sandbox(cache: Option<CacheSettings>) -> Result<Sandbox, SandboxError> {
-    Sandbox::new(Settings {
+    Sandbox::new(settings(cache))
+}
+
+/// How every command sets its sandbox up.
+pub(super) fn settings(cache: Option<CacheSettings>) -> Settings {
+    Settings {
         cache,
         compiler: Compiler::Process(CompilerProcess {
             arguments: vec!["compile-worker".into()],
             limits: CompileLimits::default(),
         }),
         ..Settings::default()
-    })
+    }
 }

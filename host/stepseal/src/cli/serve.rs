@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::opened::{OpenOptions, Opened};
+use super::opened::{COMPILED_MIB_MAX, OpenOptions, Opened};
 use super::runtime::block_on;
 use super::verify::read_policy;
 use super::{Answer, Context};
@@ -51,6 +51,9 @@ pub(super) struct Serve {
     /// Erase the payloads of tasks that are over this many days after they were accepted. Default: never
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=36_500))]
     keep_payloads: Option<u64>,
+    /// Keep this much of compiled components on disk; what was not used for longest is compiled again when it is needed.
+    #[arg(long, value_name = "MEBIBYTES", default_value_t = COMPILED_MIB_MAX, value_parser = clap::value_parser!(u64).range(..=1 << 24))]
+    compiled_mib: u64,
 }
 
 impl Serve {
@@ -73,7 +76,7 @@ impl Serve {
         settings.check()?;
         start_logging()?;
         let held = settings.data.hold()?;
-        block_on(serve(context, &settings, &held))?;
+        block_on(serve(context, &settings, self.compiled_mib << 20, &held))?;
         Ok(Answer::Yes)
     }
 }
@@ -93,7 +96,12 @@ pub(super) fn start_logging() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyhow::Result<()> {
+async fn serve(
+    context: &Context,
+    settings: &ServeSettings,
+    compiled_bytes_max: u64,
+    held: &Held,
+) -> anyhow::Result<()> {
     // Asked for first, so that a signal during the start is not lost.
     let stop = stop_signal()?;
     let dir = held.dir();
@@ -101,6 +109,7 @@ async fn serve(context: &Context, settings: &ServeSettings, held: &Held) -> anyh
         origin: settings.origin.clone(),
         keep_payloads: settings.keep_payloads,
         witnesses: settings.witnesses.clone(),
+        compiled_bytes_max: Some(compiled_bytes_max),
         ..OpenOptions::default()
     };
     let opened = Opened::open(held, options).await?;

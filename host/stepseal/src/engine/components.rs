@@ -10,7 +10,7 @@ use lru::LruCache;
 use serde_json::{Value, json};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::{ComponentRef, Kind};
-use stepseal_sandbox::{Descriptor, LoadError, Stage};
+use stepseal_sandbox::{Compilation, Descriptor, LoadError, Stage};
 
 use super::schema::Schema;
 use super::{Actor, Engine, EngineError};
@@ -71,6 +71,11 @@ impl Engine {
                 })
             }
         }
+    }
+
+    /// What is compiled now, and what waits for it.
+    pub fn compilations(&self) -> Vec<Compilation> {
+        self.0.sandbox.compilations()
     }
 
     /// Every component, by name, then time of upload.

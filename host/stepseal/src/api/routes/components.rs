@@ -13,7 +13,7 @@ use crate::api::body::{Bounded, WasmBody};
 use crate::api::params::{ActorHeader, DigestSegment, Params};
 use crate::api::problem::ApiError;
 use crate::api::wire::scalar::{DigestText, WasmBytes};
-use crate::api::wire::{Component, ComponentKind, List, Problem};
+use crate::api::wire::{Compilation, Component, ComponentKind, List, Problem};
 
 /// Uploads a component
 ///
@@ -111,4 +111,16 @@ pub(super) async fn component_content(
         (CACHE_CONTROL, "private, max-age=31536000, immutable"),
     ];
     Ok((headers, bytes))
+}
+
+/// Lists what is compiled now, and what waits for it
+///
+/// In the order in which they came; one is compiled at a time. A component that is in neither state any more is checked, or done.
+#[utoipa::path(get, path = "/v1/compilations", tag = "components", operation_id = "list_compilations",
+    responses((status = 200, description = "Every component that is compiled or waits", body = List<Compilation>)))]
+pub(super) async fn list_compilations(State(api): State<Api>) -> Json<List<Compilation>> {
+    let items = api.engine().compilations();
+    Json(List {
+        items: items.into_iter().map(Into::into).collect(),
+    })
 }

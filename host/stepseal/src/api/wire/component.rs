@@ -89,3 +89,41 @@ impl TryFrom<ComponentRow> for Component {
         })
     }
 }
+
+/// How far the compilation of a component is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CompilationState {
+    /// Others come first.
+    Waiting,
+    /// Its turn has come.
+    Compiling,
+}
+
+/// A component that is compiled, or is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Compilation {
+    /// SHA-256 of the exact bytes.
+    #[schema(value_type = DigestText)]
+    pub digest: Digest,
+    /// How far it is.
+    pub state: CompilationState,
+    /// Bytes of the component, once its turn has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub size: Option<u64>,
+    /// Milliseconds it has been in this state.
+    pub elapsed_ms: u64,
+}
+
+impl From<stepseal_sandbox::Compilation> for Compilation {
+    fn from(compilation: stepseal_sandbox::Compilation) -> Self {
+        let size = compilation.component_bytes;
+        Self {
+            digest: compilation.digest,
+            state: size.map_or(CompilationState::Waiting, |_| CompilationState::Compiling),
+            size,
+            elapsed_ms: u64::try_from(compilation.elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub use approval::{
     Approval, ApprovalState, ApprovalSummary, Ask, Choice, Decision, LastLikeIt, NewDecision,
 };
 pub use approver::{Approver, NewApprover};
-pub use component::{Component, ComponentKind};
+pub use component::{Compilation, CompilationState, Component, ComponentKind};
 pub use event::Event;
 pub use grant::{Grant, GrantDocument, GrantLimits};
 pub use log::{LogProof, LogWitness};

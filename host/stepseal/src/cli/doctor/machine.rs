@@ -48,6 +48,40 @@ pub(super) fn memory() -> Finding {
     }
 }
 
+/// Whether the kernel makes calls fast: undoing what one wrote is most of what a small call costs.
+pub(super) fn page_scan() -> Finding {
+    if stepseal_sandbox::has_page_scan() {
+        return Finding::ok(
+            "kernel",
+            "tells which pages a call wrote, so only those are restored",
+        );
+    }
+    Finding::bad(
+        "kernel",
+        State::Warning,
+        "does not tell which pages a call wrote, so all of them are given back and faulted in again",
+        "calls work, but slower: Linux 6.7 or newer has PAGEMAP_SCAN (some containers forbid /proc/self/pagemap)",
+    )
+}
+
+/// Whether the processor could fence memories off by keys. Said and not used: that would pack more of them into less address
+/// space, which there is enough of, for a change of keys at each call into a guest.
+pub(super) fn protection_keys() -> Finding {
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let found = if has_flag(&flags, "ospke") {
+        "memory protection keys are there; not used, guard pages fence memories off"
+    } else {
+        "no memory protection keys; guard pages fence memories off"
+    };
+    Finding::ok("processor", found)
+}
+
+/// Whether the first processor of `/proc/cpuinfo` has a feature.
+fn has_flag(cpuinfo: &str, name: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|line| line.split_whitespace().any(|flag| flag == name))
+}
+
 /// Bytes of one line of `/proc/meminfo`, which counts in KiB.
 fn meminfo(text: &str, name: &str) -> Option<u64> {
     let line = text
@@ -72,6 +106,12 @@ mod tests {
         let text = "MemTotal:       16384 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(meminfo(text, "MemAvailable"), Some(2048 * 1024));
         assert_eq!(meminfo(text, "Mem"), None);
+    }
+
+    #[test]
+    fn a_feature_is_found_by_its_whole_name() {
+        let text = "processor: 0\nflags\t\t: fpu pku ospke\nbugs: spectre\n";
+        assert!(has_flag(text, "ospke") && !has_flag(text, "osp") && !has_flag(text, "spectre"));
     }
 
     #[test]
