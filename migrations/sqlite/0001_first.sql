@@ -46,13 +46,16 @@ CREATE TABLE components (
 -- The newest component of a name, and the list by name.
 CREATE INDEX components_by_name ON components (name, added_ms, digest);
 
+-- The newest version of a plugin's grant is in force. The others stay: records name them by digest.
 CREATE TABLE grants (
-  plugin         TEXT NOT NULL PRIMARY KEY,
+  plugin         TEXT NOT NULL,
   document       TEXT NOT NULL,
   digest         BLOB NOT NULL CHECK (length(digest) = 32),
   version        INTEGER NOT NULL,
-  changed_ms     INTEGER NOT NULL
+  changed_ms     INTEGER NOT NULL,
+  PRIMARY KEY (plugin, version)
 ) STRICT;
+CREATE INDEX grants_by_digest ON grants (digest);
 
 -- A binding that has ended keeps its row: records name it.
 CREATE TABLE policies (

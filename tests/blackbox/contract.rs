@@ -57,6 +57,11 @@ fn every_operation_answers_as_it_is_documented() {
     };
     let task = id(&submit().expect(201).json());
     submit().expect(200);
+    host.get("/v1/plugins/hostile/grants/history");
+    host.put("/v1/secrets/tour", &json!({"value": "s3cret-of-the-tour"}))
+        .expect(200);
+    host.get("/v1/secrets");
+    host.call("DELETE", "/v1/secrets/tour").send().expect(204);
     host.get("/v1/tasks");
     host.task(&task);
     let approval = host.approval_of(&task);

@@ -20,6 +20,7 @@ mod hostile;
 mod keys;
 mod log;
 mod metrics;
+mod outbound;
 mod plans;
 mod policies;
 mod receipts;

@@ -19,12 +19,12 @@ use crate::support::{Ran, stepseal, stepseal_in};
 use crate::wat::{parse_str, policy};
 
 /// What an auditor holds: a receipt, the keys they believe, and components.
-struct Auditor {
+pub(crate) struct Auditor {
     temp: tempfile::TempDir,
 }
 
 impl Auditor {
-    fn new(host: &Host, task: &str, components: &[&str]) -> Self {
+    pub(crate) fn new(host: &Host, task: &str, components: &[&str]) -> Self {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("receipt.json"), host.receipt(task)).unwrap();
         let trust = host.call("GET", "/v1/trust").send().expect(200);
@@ -43,7 +43,7 @@ impl Auditor {
         Self { temp }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.temp.path().join(name)
     }
 
@@ -52,7 +52,7 @@ impl Auditor {
     }
 
     /// Replays a receipt file, verified first or not.
-    fn replays(&self, receipt: &Path, verified: bool) -> Ran {
+    pub(crate) fn replays(&self, receipt: &Path, verified: bool) -> Ran {
         let (receipt, trust, components) = (
             receipt.to_str().unwrap(),
             self.path("trust.json"),
@@ -92,7 +92,11 @@ impl Auditor {
     }
 
     /// Replays the receipt with other calls in the transcript of one of its records, which names the other transcript.
-    fn replays_with_calls(&self, entry: usize, change: impl FnOnce(&mut Vec<Value>)) -> Ran {
+    pub(crate) fn replays_with_calls(
+        &self,
+        entry: usize,
+        change: impl FnOnce(&mut Vec<Value>),
+    ) -> Ran {
         // Prefix and salt of a blob.
         const BEFORE: usize = 20 + 32;
         self.replays_changed(|receipt| {

@@ -17,8 +17,8 @@ use std::time::Duration;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    Cancel, Invocation, KeyValueAccess, Limits, Outcome, PolicyCall, PolicyComponent, Sandbox,
-    Settings, Stage, StepCall, StepComponent, Verdict,
+    Access, Cancel, Invocation, Limits, Outcome, PolicyCall, PolicyComponent, Sandbox, Settings,
+    Stage, StepCall, StepComponent, Verdict,
 };
 use tokio::runtime::Runtime;
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -178,7 +178,7 @@ async fn sandbox_step(
         limits: Limits::STEP,
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_790_000_000_000).expect("in range"),
-        keyvalue: KeyValueAccess::None,
+        access: Access::default(),
         cancel: Cancel::new(),
     };
     match sandbox.run(component, call).await.outcome {

@@ -29,6 +29,9 @@ pub(crate) mod capabilities {
             world capabilities {
                 import wasi:logging/logging@0.1.0-draft;
                 import wasi:keyvalue/store@0.2.0-draft;
+                import wasi:keyvalue/atomics@0.2.0-draft;
+                import wasi:keyvalue/batch@0.2.0-draft;
+                import wasi:config/store@0.2.0-rc.1;
             }
         ",
         world: "stepseal:sandbox/capabilities",
@@ -36,10 +39,13 @@ pub(crate) mod capabilities {
             "wasi:keyvalue/store.[method]bucket.get": async | trappable,
             "wasi:keyvalue/store.[method]bucket.exists": async | trappable,
             "wasi:keyvalue/store.[method]bucket.list-keys": async | trappable,
+            "wasi:keyvalue/atomics.increment": async | trappable,
+            "wasi:keyvalue/batch.get-many": async | trappable,
             default: trappable,
         },
         with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
     });
-    pub(crate) use wasi::keyvalue::store;
+    pub(crate) use wasi::config::store as config;
+    pub(crate) use wasi::keyvalue::{atomics, batch, store};
     pub(crate) use wasi::logging::logging;
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use stepseal_receipts::record::Status;
 use stepseal_receipts::time::Timestamp;
 
+use crate::access::Access;
 use crate::cancel::Cancel;
 use crate::descriptor::Stage;
-use crate::keyvalue::{KeyValueAccess, KeyValueChanges};
+use crate::http::HttpUse;
+use crate::keyvalue::KeyValueChanges;
 use crate::limits::Limits;
 use crate::transcript::Transcript;
 
@@ -39,8 +41,8 @@ pub struct StepCall {
     pub seed: [u8; 32],
     /// What its clocks start from.
     pub start: Timestamp,
-    /// Its buckets.
-    pub keyvalue: KeyValueAccess,
+    /// What it may use besides.
+    pub access: Access,
     /// Stops it.
     pub cancel: Cancel,
 }
@@ -64,6 +66,8 @@ pub struct StepRun {
     pub transcript: Transcript,
     /// What it read and what it wants to write.
     pub changes: KeyValueChanges,
+    /// The requests it made.
+    pub http: HttpUse,
 }
 
 /// One line a guest logged.
@@ -136,6 +140,8 @@ pub enum Outcome {
     Cancelled,
     /// It answered, but not with JSON that the format allows, or with too much of it.
     BadOutput(String),
+    /// What it gave away has a secret in it that was injected for it; nothing of it is kept.
+    SecretLeak(String),
 }
 
 impl Outcome {
@@ -144,7 +150,7 @@ impl Outcome {
         match self {
             Self::Ok { .. } => Status::Ok,
             Self::InvalidInput(_) => Status::InvalidInput,
-            Self::Failed(_) | Self::BadOutput(_) => Status::Failed,
+            Self::Failed(_) | Self::BadOutput(_) | Self::SecretLeak(_) => Status::Failed,
             Self::Unavailable(_) | Self::Busy(_) => Status::Unavailable,
             Self::Trap(_) => Status::Trap,
             Self::OutOfFuel => Status::OutOfFuel,
@@ -159,7 +165,23 @@ impl Outcome {
         match self {
             Self::Busy(_) => Some("busy"),
             Self::BadOutput(_) => Some("bad-output"),
+            Self::SecretLeak(_) => Some("secret-leak"),
             _ => None,
+        }
+    }
+
+    /// The text that goes into the record.
+    pub(crate) fn text_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::InvalidInput(text)
+            | Self::Failed(text)
+            | Self::Unavailable(text)
+            | Self::Busy(text)
+            | Self::Trap(text)
+            | Self::OutOfMemory(text)
+            | Self::BadOutput(text)
+            | Self::SecretLeak(text) => Some(text),
+            Self::Ok { .. } | Self::OutOfFuel | Self::Timeout | Self::Cancelled => None,
         }
     }
 
@@ -172,7 +194,8 @@ impl Outcome {
             | Self::Busy(text)
             | Self::Trap(text)
             | Self::OutOfMemory(text)
-            | Self::BadOutput(text) => Some(text.clone()),
+            | Self::BadOutput(text)
+            | Self::SecretLeak(text) => Some(text.clone()),
             Self::Ok { .. } | Self::OutOfFuel | Self::Timeout | Self::Cancelled => None,
         }
     }

@@ -92,14 +92,46 @@ impl Stage {
     }
 }
 
-/// Whether a component with these imports has no way to touch the world. Key-value buckets are the only such way
-/// today, and only where one is granted. The WASI base touches nothing: its clocks are virtual, its randomness is
-/// seeded, it has no files, and its sockets refuse.
-pub fn is_pure(imports: &[String], buckets_granted: bool) -> bool {
-    !(buckets_granted
-        && imports
-            .iter()
-            .any(|name| name.starts_with("wasi:keyvalue/")))
+/// What of the world an operator can grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Key-value buckets.
+    KeyValue,
+    /// Values of the configuration. They touch nothing: see [`Access::config`](crate::Access::config).
+    Config,
+    /// Requests to the network.
+    Http,
+}
+
+impl Capability {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::KeyValue, Self::Config, Self::Http];
+
+    /// Whether it is what an import asks for.
+    pub fn is_asked_by(self, import: &str) -> bool {
+        import.starts_with(match self {
+            Self::KeyValue => "wasi:keyvalue/",
+            Self::Config => "wasi:config/",
+            // The types alone send nothing.
+            Self::Http => "wasi:http/outgoing-handler@",
+        })
+    }
+
+    /// Whether it lets a step touch the world.
+    pub fn is_effect(self) -> bool {
+        match self {
+            Self::KeyValue | Self::Http => true,
+            Self::Config => false,
+        }
+    }
+}
+
+/// Whether a component with these imports has no way to touch the world, where this is granted. The WASI base touches
+/// nothing: its clocks are virtual, its randomness is seeded, it has no files, and its sockets refuse.
+pub fn is_pure(imports: &[String], granted: &[Capability]) -> bool {
+    !granted.iter().any(|capability| {
+        capability.is_effect() && imports.iter().any(|name| capability.is_asked_by(name))
+    })
 }
 
 /// Bytes of a name, and of a version.
@@ -398,8 +430,8 @@ mod tests {
             "wasi:keyvalue/store@0.2.0-draft".to_owned(),
             "wasi:cli/environment@0.2.0".to_owned(),
         ];
-        assert!(!is_pure(&imports, true));
-        assert!(is_pure(&imports, false));
-        assert!(is_pure(&imports[1..], true));
+        assert!(!is_pure(&imports, &Capability::ALL));
+        assert!(is_pure(&imports, &[Capability::Config]));
+        assert!(is_pure(&imports[1..], &Capability::ALL));
     }
 }

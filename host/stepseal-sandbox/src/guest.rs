@@ -1,5 +1,6 @@
 //! The state of one running guest: what its store carries from instantiation to the answer.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,14 +9,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::access::{Access, World};
 use crate::capability::base;
 use crate::capability::clocks::Clock;
+use crate::capability::http::Http;
 use crate::capability::keyvalue::KeyValue;
 use crate::capability::logging::Log;
 use crate::capability::random::Random;
-use crate::keyvalue::KeyValueAccess;
 use crate::limits::{HOST_BYTES_PER_FUEL, HOST_CALL_FUEL, Limits, RESOURCES_MAX};
 use crate::meter::Meter;
+use crate::secrets::Secrets;
+use crate::transcript::Journal;
 
 /// Why the host stopped a guest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,8 @@ pub(crate) enum Stop {
     #[error("the key-value store could not be read")]
     BucketsUnavailable,
     #[error("{0}")]
+    SecretLeak(String),
+    #[error("{0}")]
     Replay(String),
 }
 
@@ -37,7 +43,13 @@ pub(crate) struct Guest {
     pub(crate) meter: Meter,
     pub(crate) table: ResourceTable,
     pub(crate) random: Random,
+    /// What `wasi:config/store` holds.
+    pub(crate) config: BTreeMap<String, String>,
     pub(crate) keyvalue: KeyValue,
+    pub(crate) http: Http,
+    pub(crate) journal: Journal,
+    /// What must not leave through the guest.
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) shared: Arc<Shared>,
     /// Why the host stopped it. Kept here because an error's type may be lost on its way through the guest.
     pub(crate) stop: Option<Stop>,
@@ -81,19 +93,27 @@ impl Shared {
 }
 
 impl Guest {
-    pub(crate) fn new(
-        limits: &Limits,
-        seed: [u8; 32],
-        start: Timestamp,
-        keyvalue: KeyValueAccess,
-    ) -> Self {
+    pub(crate) fn new(limits: &Limits, seed: [u8; 32], start: Timestamp, access: Access) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             meter: Meter::new(limits.memory_bytes),
             table,
             random: Random::new(seed),
-            keyvalue: KeyValue::new(keyvalue),
+            config: access.config,
+            keyvalue: KeyValue::new(&access.world),
+            http: Http::new(&access.world),
+            secrets: match &access.world {
+                World::Live(live) => live
+                    .http
+                    .as_ref()
+                    .map_or_else(Arc::default, |http| Arc::clone(&http.secrets)),
+                World::None | World::Replay(_) => Arc::default(),
+            },
+            journal: match access.world {
+                World::Replay(recorded) => Journal::replay(recorded),
+                World::None | World::Live(_) => Journal::default(),
+            },
             shared: Arc::new(Shared {
                 clock: Clock::new(start),
                 log: Mutex::default(),
@@ -117,6 +137,15 @@ impl Guest {
     pub(crate) fn owed(&self) -> u64 {
         self.owed
             .saturating_add(self.shared.log().printed_bytes() / HOST_BYTES_PER_FUEL)
+    }
+
+    /// Stops the guest where a secret is in what it gives away.
+    pub(crate) fn refuse_secrets(&mut self, bytes: &[u8], of: &str) -> wasmtime::Result<()> {
+        let Some(name) = self.secrets.find(bytes) else {
+            return Ok(());
+        };
+        let stop = Stop::SecretLeak(format!("{of} of the step has the secret {name} in it"));
+        Err(self.stop(stop))
     }
 
     /// Stops the guest: remembers why, and gives the error to trap with.

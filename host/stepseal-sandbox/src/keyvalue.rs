@@ -7,39 +7,8 @@ use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::transcript::Transcript;
-
 /// A future on the heap, as trait objects return them.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a step may do with buckets.
-#[derive(Clone, Debug, Default)]
-pub enum KeyValueAccess {
-    /// Nothing: every `open` answers `access-denied`.
-    #[default]
-    None,
-    /// The committed state of the buckets granted.
-    Live(Live),
-    /// What an earlier run was told. A call that this run did not make, or made otherwise, stops it.
-    Replay(Transcript),
-}
-
-/// Buckets granted to a step, and where they are read.
-#[derive(Clone)]
-pub struct Live {
-    /// Names of the buckets that are granted; all others answer `access-denied`.
-    pub buckets: Vec<String>,
-    /// Where they are read.
-    pub source: Arc<dyn BucketSource>,
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live")
-            .field("buckets", &self.buckets)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Committed state of buckets, read by a step. Implemented over the host's store, and in memory by [`MemoryBuckets`].
 ///

@@ -8,6 +8,7 @@
 //! Two runs of the same component with the same call give the same output bytes and the same fuel on every machine: clocks
 //! are virtual, randomness is seeded, and what a step learnt from the outside is in its [`Transcript`].
 
+mod access;
 mod artifact;
 mod bindings;
 mod call;
@@ -19,6 +20,7 @@ mod config;
 mod descriptor;
 mod error;
 mod guest;
+mod http;
 mod keyvalue;
 mod limits;
 mod meter;
@@ -26,6 +28,7 @@ mod pool;
 mod progress;
 mod run;
 mod sandbox;
+mod secrets;
 mod settings;
 mod text;
 mod ticker;
@@ -34,6 +37,11 @@ mod transcript;
 #[cfg(test)]
 mod tests;
 
+pub use crate::http::{
+    HttpAccess, HttpClient, HttpLimits, HttpRule, HttpUse, InjectedHeader, Origin, PathPrefix,
+    Resolver, SystemResolver, check_method,
+};
+pub use access::{Access, Live, World};
 pub use call::{
     Approval, Invocation, LogLevel, LogLine, Outcome, PolicyCall, PolicyRun, Reason, StepCall,
     StepRun, Verdict,
@@ -43,16 +51,18 @@ pub use compiler::compile_stdin;
 pub use component::{PolicyComponent, StepComponent};
 pub use config::{POOLING_ADDRESS_BITS, has_page_scan};
 pub use descriptor::{
-    Descriptor, Inspection, PluginDescriptor, PolicyDescriptor, Stage, StepType, is_pure,
+    Capability, Descriptor, Inspection, PluginDescriptor, PolicyDescriptor, Stage, StepType,
+    is_pure,
 };
 pub use error::{LoadError, SandboxError};
 pub use keyvalue::{
-    BoxFuture, BucketError, BucketSource, KeyPage, KeyValueAccess, KeyValueChanges, Listed, Live,
-    MemoryBuckets, Read, Versioned, Write,
+    BoxFuture, BucketError, BucketSource, KeyPage, KeyValueChanges, Listed, MemoryBuckets, Read,
+    Versioned, Write,
 };
-pub use limits::{Bounds, Limits};
+pub use limits::{Bounds, CONFIG_VALUE_BYTES_MAX, CONFIG_VALUES_MAX, Limits};
 pub use progress::Compilation;
 pub use sandbox::Sandbox;
+pub use secrets::{Secrets, check_secret};
 pub use settings::{
     CacheSettings, CompileLimits, Compiler, CompilerProcess, PoolSettings, RuntimeInfo, Settings,
 };

@@ -136,12 +136,46 @@ pub(crate) const KEY_BYTES_MAX: usize = 1_024;
 /// Bytes of a value in a bucket.
 pub(crate) const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of all keys and values a step wrote and of all it was answered, as its transcript holds them (values in base64), until
-/// its record is committed.
-pub(crate) const KEYVALUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all keys and values a step wrote and of all it was answered by the world, as its transcript holds them (values and
+/// bodies in base64), until its record is committed.
+pub(crate) const WORLD_BYTES_MAX: usize = 16 << 20;
 
-/// Key-value calls a step may make.
-pub(crate) const KEYVALUE_CALLS_MAX: usize = 10_000;
+/// Calls to the world a step may make.
+pub(crate) const WORLD_CALLS_MAX: usize = 10_000;
+
+/// Requests a guest may have handed over without waiting for an answer.
+pub(crate) const HTTP_WAITING_MAX: usize = 16;
+
+/// Bytes of the bodies of all these requests.
+pub(crate) const HTTP_BODY_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a body that a guest writes at once, and how many such chunks wait until the host takes them. A body written before its
+/// request is handed over must fit them, as elsewhere.
+pub(crate) const HTTP_BODY_CHUNK_BYTES: usize = 16 << 10;
+
+/// See [`HTTP_BODY_CHUNK_BYTES`].
+pub(crate) const HTTP_BODY_CHUNKS_MAX: usize = 4;
+
+/// Headers of a request or a response.
+pub(crate) const HTTP_HEADERS_MAX: usize = 100;
+
+/// Bytes of a request's headers, some more for each of them.
+pub(crate) const HTTP_REQUEST_HEADER_BYTES_MAX: usize = 32 << 10;
+
+/// Bytes of a response before its body.
+pub(crate) const HTTP_RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Addresses of a name that are tried.
+pub(crate) const HTTP_ADDRESSES_TRIED_MAX: usize = 4;
+
+/// Bytes of the values that one call of `get-many` gives.
+pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Values of `wasi:config/store` a step may be granted.
+pub const CONFIG_VALUES_MAX: usize = 256;
+
+/// Bytes of one such value, and of its key.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 16 << 10;
 
 /// Keys in one page of `list-keys`.
 pub(crate) const KEY_PAGE_MAX: u32 = 1_000;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wasmtime::{OutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::access::Access;
 use crate::bindings::{policy, step};
 use crate::call::{Approval, Outcome, PolicyCall, PolicyRun, Reason, StepCall, StepRun, Verdict};
 use crate::cancel::Cancel;
@@ -20,7 +21,8 @@ use crate::component::{PolicyComponent, StepComponent};
 use crate::descriptor::{self, Descriptor, Stage, is_name};
 use crate::error::LoadError;
 use crate::guest::{Guest, Shared, Stop};
-use crate::keyvalue::{KeyValueAccess, KeyValueChanges};
+use crate::http::HttpUse;
+use crate::keyvalue::KeyValueChanges;
 use crate::limits::{FUNCTION_NAME_BYTES_MAX, Limits};
 use crate::pool::{Pool, Turns};
 use crate::text::{cut, message};
@@ -123,7 +125,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
         limits,
         seed,
         start,
-        keyvalue,
+        access,
         cancel,
     } = call;
     if invocation.input.len() as u64 > limits.input_bytes {
@@ -145,7 +147,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
     if cancel.is_cancelled() {
         return nothing(Outcome::Cancelled);
     }
-    let mut store = match pool.store(Guest::new(&limits, seed, start, keyvalue), &limits, &cancel) {
+    let mut store = match pool.store(Guest::new(&limits, seed, start, access), &limits, &cancel) {
         Ok(store) => store,
         Err(error) => {
             return nothing(Outcome::Busy(message(format!(
@@ -187,10 +189,25 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
     step_run(guest, outcome, &cost, limits.fuel)
 }
 
-/// Gathers what is left of a guest.
-fn step_run(guest: &mut Guest, outcome: Outcome, cost: &Cost, fuel: u64) -> StepRun {
-    let (transcript, changes) = guest.keyvalue.take(matches!(outcome, Outcome::Ok { .. }));
-    let (logs, logs_dropped) = guest.shared.log().take();
+/// Gathers what is left of a guest. What leaves it is looked through for secrets here; its requests and its buckets were before.
+fn step_run(guest: &mut Guest, mut outcome: Outcome, cost: &Cost, fuel: u64) -> StepRun {
+    let secrets = std::sync::Arc::clone(&guest.secrets);
+    if let Outcome::Ok { output } = &outcome
+        && let Some(name) = secrets.find(output)
+    {
+        outcome = Outcome::SecretLeak(format!(
+            "the output of the step has the secret {name} in it"
+        ));
+    }
+    if let Some(text) = outcome.text_mut() {
+        secrets.redact(text);
+    }
+    let changes = guest.keyvalue.take(matches!(outcome, Outcome::Ok { .. }));
+    let (mut logs, logs_dropped) = guest.shared.log().take();
+    for line in &mut logs {
+        secrets.redact(&mut line.context);
+        secrets.redact(&mut line.message);
+    }
     StepRun {
         // Where exactly the guest was stopped depends on when the host looked; the limit does not.
         fuel_used: if outcome == Outcome::OutOfFuel {
@@ -203,8 +220,9 @@ fn step_run(guest: &mut Guest, outcome: Outcome, cost: &Cost, fuel: u64) -> Step
         virtual_elapsed: guest.shared.clock.elapsed(),
         logs,
         logs_dropped,
-        transcript,
+        transcript: guest.journal.take(),
         changes,
+        http: guest.http.used(),
     }
 }
 
@@ -219,12 +237,13 @@ fn nothing(outcome: Outcome) -> StepRun {
         logs_dropped: 0,
         transcript: Transcript::default(),
         changes: KeyValueChanges::default(),
+        http: HttpUse::default(),
     }
 }
 
 /// What a step's own answer means.
 fn step_answer(guest: &Guest, answer: Result<String, step::Failure>, limits: &Limits) -> Outcome {
-    let left = guest.keyvalue.calls_left();
+    let left = guest.journal.calls_left();
     if left > 0 {
         return Outcome::Trap(format!(
             "replay: {left} host calls of the recorded run were not made"
@@ -277,6 +296,7 @@ fn failure(guest: &Guest, ended: Ended) -> Outcome {
         Some(Stop::Cancelled) => return Outcome::Cancelled,
         Some(Stop::OutOfFuel) => return Outcome::OutOfFuel,
         Some(stop @ Stop::BucketsUnavailable) => return Outcome::Unavailable(stop.to_string()),
+        Some(Stop::SecretLeak(text)) => return Outcome::SecretLeak(message(text.clone())),
         Some(Stop::Replay(text)) => return Outcome::Trap(message(text.clone())),
         None => {}
     }
@@ -381,7 +401,7 @@ pub(crate) async fn policy(
         return cannot("the host had no place to run it in time", true);
     };
     let cancel = Cancel::new();
-    let guest = Guest::new(&limits, call.seed, call.start, KeyValueAccess::None);
+    let guest = Guest::new(&limits, call.seed, call.start, Access::default());
     let Ok(mut store) = pool.store(guest, &limits, &cancel) else {
         return cannot("the host has no memory to run it", true);
     };
@@ -491,7 +511,7 @@ fn describe_guest() -> Result<Guest, LoadError> {
         &DESCRIBE,
         DESCRIBE_SEED,
         start,
-        KeyValueAccess::None,
+        Access::default(),
     ))
 }
 

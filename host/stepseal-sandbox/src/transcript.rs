@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
 
-use crate::limits::{KEYVALUE_BYTES_MAX, KEYVALUE_CALLS_MAX};
+use crate::guest::Stop;
+use crate::limits::{WORLD_BYTES_MAX, WORLD_CALLS_MAX};
 
 /// Bytes of an encoded transcript: every value read once in base64, and 512 bytes for the rest of each call.
-const TRANSCRIPT_BYTES_MAX: usize = KEYVALUE_BYTES_MAX * 2 + KEYVALUE_CALLS_MAX * 512;
+const TRANSCRIPT_BYTES_MAX: usize = WORLD_BYTES_MAX * 2 + WORLD_CALLS_MAX * 512;
 
 /// Depth of an encoded transcript: object, array, object.
 const TRANSCRIPT_DEPTH_MAX: usize = 4;
@@ -69,9 +70,9 @@ impl Transcript {
             .get("calls")
             .and_then(Value::as_array)
             .ok_or_else(|| TranscriptError("it has no member `calls`".into()))?;
-        if calls.len() > KEYVALUE_CALLS_MAX {
+        if calls.len() > WORLD_CALLS_MAX {
             return Err(TranscriptError(format!(
-                "it has more than {KEYVALUE_CALLS_MAX} calls"
+                "it has more than {WORLD_CALLS_MAX} calls"
             )));
         }
         let calls = calls.iter().enumerate().map(|(index, call)| {
@@ -93,6 +94,104 @@ fn decode_call(call: &Value) -> Option<Call> {
     let request = call.get("request")?.as_str()?.parse().ok()?;
     let response = BASE64.decode(call.get("response")?.as_str()?).ok()?;
     Some(Call { request, response })
+}
+
+/// The transcript of a run while it is written, beside the one of an earlier run where that answers.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    transcript: Transcript,
+    /// Answers of the earlier run that were not asked for yet.
+    recorded: Option<std::vec::IntoIter<Call>>,
+    /// Calls begun; those that are not in the transcript yet wait for their answers.
+    begun: usize,
+    /// Bytes of requests that must be held and of answers, until the record is committed.
+    bytes: usize,
+}
+
+/// A call that may be made.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// 1 for the first of the run.
+    number: usize,
+    request: Digest,
+    /// What the earlier run was told, where that is to be answered.
+    pub(crate) recorded: Option<Vec<u8>>,
+}
+
+impl Begun {
+    /// Stops a replay at this call.
+    pub(crate) fn differs(&self, how: &str) -> Stop {
+        Stop::Replay(format!(
+            "replay: host call {} differs: it {how}",
+            self.number
+        ))
+    }
+}
+
+impl Journal {
+    /// One that answers from `recorded`.
+    pub(crate) fn replay(recorded: Transcript) -> Self {
+        Self {
+            recorded: Some(recorded.calls.into_iter()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether one more call may be made.
+    pub(crate) fn has_room(&self) -> bool {
+        self.begun < WORLD_CALLS_MAX
+    }
+
+    /// Begins a call: it must be the one that the earlier run made, where there was one.
+    pub(crate) fn begin(&mut self, request: &Value) -> Result<Begun, Stop> {
+        self.begun += 1;
+        let mut begun = Begun {
+            number: self.begun,
+            request: Digest::of(&json::canonical(request)),
+            recorded: None,
+        };
+        let Some(calls) = &mut self.recorded else {
+            return Ok(begun);
+        };
+        match calls.next() {
+            Some(call) if call.request == begun.request => {
+                begun.recorded = Some(call.response);
+                Ok(begun)
+            }
+            Some(_) => Err(begun.differs(&format!(
+                "asks for something else than the recorded one: {request}"
+            ))),
+            None => Err(begun.differs(&format!("was not made in the recorded run: {request}"))),
+        }
+    }
+
+    /// Counts bytes that will be held until the record is committed; false where they are too many.
+    pub(crate) fn hold(&mut self, bytes: usize) -> bool {
+        let fits = self.bytes + bytes <= WORLD_BYTES_MAX;
+        if fits {
+            self.bytes += bytes;
+        }
+        fits
+    }
+
+    /// Ends a call. Calls end in the order in which they began.
+    #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
+    pub(crate) fn end(&mut self, begun: Begun, response: Vec<u8>) {
+        self.transcript.calls.push(Call {
+            request: begun.request,
+            response,
+        });
+    }
+
+    /// Calls of the earlier run that this one did not make.
+    pub(crate) fn calls_left(&self) -> usize {
+        self.recorded.as_ref().map_or(0, ExactSizeIterator::len)
+    }
+
+    /// What was asked and answered.
+    pub(crate) fn take(&mut self) -> Transcript {
+        std::mem::take(&mut self.transcript)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //!   keys/record.pem     signs records       0600
 //!   keys/log.pem        signs checkpoints   0600
 //!   keys/log.before.pem signs them too, from a rotation until the key is revoked   0600
+//!   secrets             what the host injects into requests of steps   0600
 //!   head                the last checkpoint that was signed; the database must not be behind it   0600
 //!   keys/cache.key      authenticates `cache/`; may be deleted together with it   0600
 //!   token               what clients show   0600
@@ -170,6 +171,11 @@ impl DataDir {
         self.keys().join("log.before.pem")
     }
 
+    /// Secrets that requests of steps need.
+    pub fn injected(&self) -> PathBuf {
+        self.root.join("secrets")
+    }
+
     /// The last checkpoint that was signed.
     pub fn head(&self) -> PathBuf {
         self.root.join("head")
@@ -205,8 +211,9 @@ impl DataDir {
     }
 
     /// Every file that only its owner may read, where it is there.
-    pub fn secrets(&self) -> [PathBuf; 7] {
+    pub fn secrets(&self) -> [PathBuf; 8] {
         [
+            self.injected(),
             self.record_key(),
             self.log_key(),
             self.log_key_before(),
@@ -459,6 +466,21 @@ pub(crate) fn read_small(path: &Path) -> Result<Option<String>, DataDirError> {
         .read_to_string(&mut text)
         .map_err(|error| io_error("reading", path, error))?;
     Ok(Some(text))
+}
+
+/// The bytes of a file that only its owner may read; `None` where there is none.
+pub(crate) fn read_secret(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, DataDirError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("reading", path, error)),
+    };
+    check_mode(path, SECRET_MODE)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max)
+        .read_to_end(&mut bytes)
+        .map_err(|error| io_error("reading", path, error))?;
+    Ok(Some(bytes))
 }
 
 /// Writes a file that is there in whole or not at all, for its owner's eyes only.

@@ -33,7 +33,11 @@ impl HasData for Table {
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let l = linker;
     error::add_to_linker::<Guest, Table>(l, |guest| guest.ctx().table)?;
-    streams::add_to_linker::<Guest, Table>(l, |guest| guest.ctx().table)?;
+    streams::add_to_linker::<Guest, Table>(l, |guest| {
+        // A body that is being written must not fill up.
+        guest.http.drain();
+        guest.ctx().table
+    })?;
 
     cli::environment::add_to_linker::<Guest, WasiCli>(l, Guest::cli)?;
     cli::exit::add_to_linker::<Guest, WasiCli>(l, Guest::cli)?;

@@ -1,5 +1,6 @@
 //! `wasi:clocks` and `wasi:io/poll` over a clock of the guest's own: it starts at the time in the record, sleeping
-//! moves it forward at once, and so does looking at it, by a little, so that a loop that waits for a time to come ends.
+//! moves it forward at once, and so does looking at it, by a little, so that a loop that waits for a time to come ends. Requests to
+//! the network take none of it: whoever waits or looks finds them answered.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -9,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use stepseal_receipts::time::Timestamp;
+use tokio::task::unconstrained;
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -167,10 +169,12 @@ impl Pollable for Timer {
 impl poll::Host for Guest {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         self.charge(pollables.len().saturating_mul(64));
+        self.http_settle().await?;
         let shared = Arc::clone(&self.shared);
         shared
             .clock
-            .pass_time(poll::Host::poll(&mut self.table, pollables))
+            // However much the thread has done, what is ready must be seen before time passes.
+            .pass_time(unconstrained(poll::Host::poll(&mut self.table, pollables)))
             .await
     }
 }
@@ -178,6 +182,7 @@ impl poll::Host for Guest {
 impl poll::HostPollable for Guest {
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
         self.charge(0);
+        self.http_settle().await?;
         let shared = Arc::clone(&self.shared);
         shared
             .clock
@@ -187,6 +192,7 @@ impl poll::HostPollable for Guest {
 
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
         self.charge(0);
+        self.http_settle().await?;
         self.shared.clock.look();
         poll::HostPollable::ready(&mut self.table, pollable).await
     }

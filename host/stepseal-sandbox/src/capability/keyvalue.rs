@@ -2,10 +2,12 @@
 //!
 //! Reads come from the committed state or from an earlier run's transcript; each key is read at most once, so that a step
 //! sees one value of it. Writes are held back, seen by the step itself, and handed to the host at the end. Every call goes into the
-//! transcript, so that a re-run can check that it asked the same, in the same order, with the same bytes.
+//! transcript, so that a re-run can check that it asked the same, in the same order, with the same bytes. `wasi:keyvalue/atomics` and
+//! `wasi:keyvalue/batch`, in `many`, are made of these calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,16 +16,17 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json as canonical_json;
 use wasmtime::component::Resource;
 
+use crate::access::World;
 use crate::bindings::capabilities::store;
 use crate::guest::{Guest, Stop};
-use crate::keyvalue::{
-    KeyPage, KeyValueAccess, KeyValueChanges, Listed, Live, Read, Versioned, Write,
-};
+use crate::keyvalue::{BucketSource, KeyPage, KeyValueChanges, Listed, Read, Versioned, Write};
 use crate::limits::{
-    BUCKET_NAME_BYTES_MAX, KEY_BYTES_MAX, KEY_PAGE_MAX, KEYVALUE_BYTES_MAX, KEYVALUE_CALLS_MAX,
-    VALUE_BYTES_MAX,
+    BUCKET_NAME_BYTES_MAX, KEY_BYTES_MAX, KEY_PAGE_MAX, VALUE_BYTES_MAX, WORLD_BYTES_MAX,
+    WORLD_CALLS_MAX,
 };
-use crate::transcript::{Call, Transcript};
+use crate::transcript::Begun;
+
+mod many;
 
 /// A bucket the guest has opened.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -42,60 +45,56 @@ type Answer<T> = wasmtime::Result<Result<T, store::Error>>;
 
 /// Buckets as one step sees them.
 pub(crate) struct KeyValue {
-    backing: Backing,
-    transcript: Transcript,
+    granted: Granted,
     reads: BTreeMap<Place, Option<Versioned>>,
     listed: BTreeMap<String, u64>,
     writes: BTreeMap<Place, Option<Vec<u8>>>,
     /// Where the pages that were begun go on; a guest's cursor is an index into it plus one.
     cursors: Vec<Place>,
-    /// Bytes of keys and values written and of answers, as the transcript holds them, until now.
-    bytes: usize,
 }
 
-enum Backing {
+enum Granted {
     None,
-    Live(Live),
-    Replay(std::vec::IntoIter<Call>),
+    Live(Buckets),
+    Replay,
+}
+
+/// Buckets granted, and where they are read.
+#[derive(Clone)]
+struct Buckets {
+    names: Vec<String>,
+    source: Arc<dyn BucketSource>,
 }
 
 /// Where the answer to a call comes from.
 enum Source {
-    Live(Live),
+    Live(Buckets),
     /// The answer an earlier run had.
     Replay(Vec<u8>),
 }
 
 impl KeyValue {
-    pub(crate) fn new(access: KeyValueAccess) -> Self {
-        let backing = match access {
-            KeyValueAccess::None => Backing::None,
-            // Nothing granted is nothing: a step that cannot touch the world has an empty transcript.
-            KeyValueAccess::Live(live) if live.buckets.is_empty() => Backing::None,
-            KeyValueAccess::Live(live) => Backing::Live(live),
-            KeyValueAccess::Replay(transcript) => Backing::Replay(transcript.calls.into_iter()),
+    pub(crate) fn new(world: &World) -> Self {
+        let granted = match world {
+            World::None => Granted::None,
+            World::Live(live) if live.is_empty() => Granted::None,
+            World::Live(live) => Granted::Live(Buckets {
+                names: live.buckets.clone(),
+                source: Arc::clone(&live.source),
+            }),
+            World::Replay(_) => Granted::Replay,
         };
         Self {
-            backing,
-            transcript: Transcript::default(),
+            granted,
             reads: BTreeMap::new(),
             listed: BTreeMap::new(),
             writes: BTreeMap::new(),
             cursors: Vec::new(),
-            bytes: 0,
         }
     }
 
-    /// Calls of the earlier run that this one did not make.
-    pub(crate) fn calls_left(&self) -> usize {
-        match &self.backing {
-            Backing::Replay(calls) => calls.len(),
-            Backing::None | Backing::Live(_) => 0,
-        }
-    }
-
-    /// What the step asked, read and wants to write; the writes only if it may `keep` them.
-    pub(crate) fn take(&mut self, keep: bool) -> (Transcript, KeyValueChanges) {
+    /// What the step read and wants to write; the writes only if it may `keep` them.
+    pub(crate) fn take(&mut self, keep: bool) -> KeyValueChanges {
         let reads = std::mem::take(&mut self.reads)
             .into_iter()
             .map(|((bucket, key), held)| {
@@ -113,12 +112,11 @@ impl KeyValue {
             .into_iter()
             .filter(|_| keep);
         let writes = writes.map(|((bucket, key), value)| Write { bucket, key, value });
-        let changes = KeyValueChanges {
+        KeyValueChanges {
             reads: reads.collect(),
             listed: listed.collect(),
             writes: writes.collect(),
-        };
-        (std::mem::take(&mut self.transcript), changes)
+        }
     }
 
     /// Whether the step needs not ask for a key: it wrote or read it before.
@@ -132,19 +130,6 @@ impl KeyValue {
             return written.as_deref();
         }
         Some(self.reads.get(place)?.as_ref()?.value.as_slice())
-    }
-
-    /// Counts bytes that will be held until the step's record is committed.
-    fn hold(&mut self, bytes: usize) -> Result<(), store::Error> {
-        if self.bytes + bytes > KEYVALUE_BYTES_MAX {
-            return Err(too_many_bytes());
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    fn record(&mut self, request: Digest, response: Vec<u8>) {
-        self.transcript.calls.push(Call { request, response });
     }
 
     /// The page of keys with the step's own writes worked in. `page` begins behind `after` and is the last one if `last`.
@@ -176,49 +161,36 @@ impl KeyValue {
 
 impl Guest {
     /// Begins a call: what it asks, and where its answer comes from. `None` where nothing is granted.
-    fn keyvalue_call(&mut self, request: &Value) -> Answer<Option<(Digest, Source)>> {
-        let made = self.keyvalue.transcript.calls.len();
-        if made >= KEYVALUE_CALLS_MAX {
+    fn keyvalue_call(&mut self, request: &Value) -> Answer<Option<(Begun, Source)>> {
+        if !self.journal.has_room() {
             return Ok(Err(refusal(format!(
-                "a step may make at most {KEYVALUE_CALLS_MAX} key-value calls"
+                "a step may make at most {WORLD_CALLS_MAX} calls to the world"
             ))));
         }
-        let digest = Digest::of(&canonical_json::canonical(request));
-        let source = match &mut self.keyvalue.backing {
-            Backing::None => return Ok(Ok(None)),
-            Backing::Live(live) => Source::Live(live.clone()),
-            Backing::Replay(calls) => match calls.next() {
-                Some(call) if call.request == digest => Source::Replay(call.response),
-                Some(_) => {
-                    let what = format!("asks for something else than the recorded one: {request}");
-                    return Err(self.replay_stop(made, &what));
-                }
-                None => {
-                    let what = format!("was not made in the recorded run: {request}");
-                    return Err(self.replay_stop(made, &what));
-                }
-            },
+        if matches!(self.keyvalue.granted, Granted::None) {
+            return Ok(Ok(None));
+        }
+        let mut begun = self
+            .journal
+            .begin(request)
+            .map_err(|stop| self.stop(stop))?;
+        let source = match (begun.recorded.take(), &self.keyvalue.granted) {
+            (Some(recorded), _) => Source::Replay(recorded),
+            (None, Granted::Live(live)) => Source::Live(live.clone()),
+            (None, Granted::None | Granted::Replay) => return Ok(Ok(None)),
         };
-        Ok(Ok(Some((digest, source))))
-    }
-
-    fn replay_stop(&mut self, made: usize, what: &str) -> wasmtime::Error {
-        self.stop(Stop::Replay(format!(
-            "replay: host call {} differs: it {what}",
-            made + 1
-        )))
+        Ok(Ok(Some((begun, source))))
     }
 
     /// Ends a call whose answer needs nothing from outside: the recorded run must have known it too.
-    fn keyvalue_own(&mut self, digest: Digest, source: Source) -> wasmtime::Result<()> {
+    fn keyvalue_own(&mut self, begun: Begun, source: Source) -> wasmtime::Result<()> {
         let response = canonical_json::canonical(&json!({}));
         if let Source::Replay(recorded) = source
             && recorded != response
         {
-            let made = self.keyvalue.transcript.calls.len();
-            return Err(self.replay_stop(made, "had another answer in the recorded run"));
+            return Err(self.stop(begun.differs("had another answer in the recorded run")));
         }
-        self.keyvalue.record(digest, response);
+        self.journal.end(begun, response);
         Ok(())
     }
 
@@ -226,33 +198,33 @@ impl Guest {
     /// refused, which is then the answer.
     fn keyvalue_answered(
         &mut self,
-        digest: Digest,
+        begun: Begun,
         replayed: bool,
         key_bytes: usize,
         response: Vec<u8>,
     ) -> Answer<()> {
-        let Err(error) = self.keyvalue.hold(key_bytes + response.len()) else {
-            self.keyvalue.record(digest, response);
+        if self.journal.hold(key_bytes + response.len()) {
+            self.journal.end(begun, response);
             return Ok(Ok(()));
-        };
-        if replayed {
-            let made = self.keyvalue.transcript.calls.len();
-            return Err(self.replay_stop(made, "has a larger answer than any run can have had"));
         }
-        self.keyvalue.record(digest, too_much());
-        Ok(Err(error))
+        if replayed {
+            return Err(self.stop(begun.differs("has a larger answer than any run can have had")));
+        }
+        self.journal.end(begun, too_much());
+        Ok(Err(too_many_bytes()))
     }
 
     /// The recorded answer, read. It was written by whoever wrote the transcript, so it must be what a run would have written:
     /// one answer has one encoding.
     fn replayed<T>(
         &mut self,
+        begun: &Begun,
         recorded: &[u8],
         read: impl FnOnce(&Value) -> Option<T>,
         encode: impl FnOnce(&T) -> Value,
     ) -> wasmtime::Result<T> {
         let limits = canonical_json::Limits {
-            bytes_max: KEYVALUE_BYTES_MAX,
+            bytes_max: WORLD_BYTES_MAX,
             depth_max: 4,
         };
         let response = canonical_json::parse(recorded, &limits).ok();
@@ -260,8 +232,7 @@ impl Guest {
         answer
             .filter(|answer| canonical_json::canonical(&encode(answer)) == recorded)
             .ok_or_else(|| {
-                let made = self.keyvalue.transcript.calls.len();
-                self.replay_stop(made, "has a recorded answer that no run can have had")
+                self.stop(begun.differs("has a recorded answer that no run can have had"))
             })
     }
 
@@ -276,15 +247,16 @@ impl Guest {
         if let Err(error) = check_key(&key) {
             return Ok(Err(error));
         }
+        self.refuse_secrets(key.as_bytes(), "a key")?;
         let place = (self.table.get(&bucket)?.name.clone(), key);
         let request = json!({ "op": operation, "bucket": place.0, "key": place.1 });
-        let (digest, source) = match self.keyvalue_call(&request)? {
+        let (begun, source) = match self.keyvalue_call(&request)? {
             Ok(Some(call)) => call,
             Ok(None) => return Ok(Err(store::Error::AccessDenied)),
             Err(error) => return Ok(Err(error)),
         };
         if self.keyvalue.knows(&place) {
-            self.keyvalue_own(digest, source)?;
+            self.keyvalue_own(begun, source)?;
             return Ok(Ok(place));
         }
         let replayed = matches!(source, Source::Replay(_));
@@ -297,19 +269,22 @@ impl Guest {
                 Err(error) => return Err(self.buckets_unavailable(&place.0, &error.0)),
             },
             Source::Replay(recorded) if recorded == too_much() => {
-                self.keyvalue.record(digest, recorded);
+                self.journal.end(begun, recorded);
                 return Ok(Err(too_many_bytes()));
             }
             Source::Replay(recorded) => {
-                let Found(held) = self.replayed(&recorded, decode_value, |found| {
+                let Found(held) = self.replayed(&begun, &recorded, decode_value, |found| {
                     encode_value(found.0.as_ref())
                 })?;
                 (recorded, held)
             }
         };
-        self.charge(held.as_ref().map_or(0, |held| held.value.len()));
+        let value = held.as_ref().map_or(&[][..], |held| &held.value);
+        self.charge(value.len());
+        // Somebody else may have written it; the transcript would keep it.
+        self.refuse_secrets(value, "a value")?;
         let key_bytes = place.1.len();
-        if let Err(error) = self.keyvalue_answered(digest, replayed, key_bytes, response)? {
+        if let Err(error) = self.keyvalue_answered(begun, replayed, key_bytes, response)? {
             return Ok(Err(error));
         }
         self.keyvalue.reads.insert(place.clone(), held);
@@ -336,6 +311,8 @@ impl Guest {
                 "a value may have at most {VALUE_BYTES_MAX} bytes"
             ))));
         }
+        self.refuse_secrets(key.as_bytes(), "a key")?;
+        self.refuse_secrets(value.as_deref().unwrap_or_default(), "a value")?;
         let place = (self.table.get(bucket)?.name.clone(), key);
         let request = match &value {
             Some(value) => {
@@ -344,15 +321,15 @@ impl Guest {
             }
             None => json!({ "op": "delete", "bucket": place.0, "key": place.1 }),
         };
-        if let Err(error) = self.keyvalue.hold(bytes) {
-            return Ok(Err(error));
+        if !self.journal.hold(bytes) {
+            return Ok(Err(too_many_bytes()));
         }
-        let (digest, source) = match self.keyvalue_call(&request)? {
+        let (begun, source) = match self.keyvalue_call(&request)? {
             Ok(Some(call)) => call,
             Ok(None) => return Ok(Err(store::Error::AccessDenied)),
             Err(error) => return Ok(Err(error)),
         };
-        self.keyvalue_own(digest, source)?;
+        self.keyvalue_own(begun, source)?;
         self.keyvalue.writes.insert(place, value);
         Ok(Ok(()))
     }
@@ -374,22 +351,23 @@ impl store::Host for Guest {
         if identifier.len() > BUCKET_NAME_BYTES_MAX {
             return Ok(Err(store::Error::NoSuchStore));
         }
-        let (digest, source) =
+        let (begun, source) =
             match self.keyvalue_call(&json!({ "op": "open", "bucket": identifier }))? {
                 Ok(Some(call)) => call,
                 Ok(None) => return Ok(Err(store::Error::AccessDenied)),
                 Err(error) => return Ok(Err(error)),
             };
         let granted = match source {
-            Source::Live(live) => live.buckets.contains(&identifier),
+            Source::Live(live) => live.names.contains(&identifier),
             Source::Replay(recorded) => self.replayed(
+                &begun,
                 &recorded,
                 |response| response.get("granted")?.as_bool(),
                 |granted| encode_granted(*granted),
             )?,
         };
         let response = canonical_json::canonical(&encode_granted(granted));
-        self.keyvalue.record(digest, response);
+        self.journal.end(begun, response);
         if !granted {
             return Ok(Err(store::Error::AccessDenied));
         }
@@ -443,7 +421,7 @@ impl store::HostBucket for Guest {
             },
         };
         let request = json!({ "op": "list-keys", "bucket": bucket, "after": after });
-        let (digest, source) = match self.keyvalue_call(&request)? {
+        let (begun, source) = match self.keyvalue_call(&request)? {
             Ok(Some(call)) => call,
             Ok(None) => return Ok(Err(store::Error::AccessDenied)),
             Err(error) => return Ok(Err(error)),
@@ -458,15 +436,16 @@ impl store::HostBucket for Guest {
                 }
             }
             Source::Replay(recorded) if recorded == too_much() => {
-                self.keyvalue.record(digest, recorded);
+                self.journal.end(begun, recorded);
                 return Ok(Err(too_many_bytes()));
             }
             Source::Replay(recorded) => {
-                let page = self.replayed(&recorded, decode_page, encode_page)?;
+                let page = self.replayed(&begun, &recorded, decode_page, encode_page)?;
                 (recorded, page)
             }
         };
-        if let Err(error) = self.keyvalue_answered(digest, replayed, 0, response)? {
+        self.refuse_secrets(&response, "a key")?;
+        if let Err(error) = self.keyvalue_answered(begun, replayed, 0, response)? {
             return Ok(Err(error));
         }
         let answer = self.keyvalue.answer_page(bucket, after.as_deref(), page);
@@ -516,7 +495,7 @@ fn refusal(text: String) -> store::Error {
 
 fn too_many_bytes() -> store::Error {
     refusal(format!(
-        "a step may read and write at most {KEYVALUE_BYTES_MAX} bytes of keys and values"
+        "a step may read and write at most {WORLD_BYTES_MAX} bytes of keys and values"
     ))
 }
 

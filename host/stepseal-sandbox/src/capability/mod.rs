@@ -2,6 +2,8 @@
 
 pub(crate) mod base;
 pub(crate) mod clocks;
+pub(crate) mod config;
+pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
 pub(crate) mod random;
@@ -9,14 +11,21 @@ pub(crate) mod random;
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::capabilities::{logging as wasi_logging, store};
+use crate::bindings::capabilities::{
+    atomics, batch, config as wasi_config, logging as wasi_logging, store,
+};
 use crate::guest::Guest;
 
 /// Everything a plugin may import.
 pub(crate) fn step_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = policy_linker(engine)?;
-    wasi_logging::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
-    store::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    let l = &mut linker;
+    wasi_logging::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
+    store::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
+    atomics::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
+    batch::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
+    wasi_config::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
+    http::add_to_linker(l)?;
     Ok(linker)
 }
 
@@ -62,18 +71,27 @@ const BASE: &[&str] = &[
 
 /// Whether `name` is in the base that every guest may import.
 pub(crate) fn is_base(name: &str) -> bool {
+    is_of_0_2(name, BASE)
+}
+
+/// Whether `name` is one of these interfaces in a patch of WASI 0.2.
+fn is_of_0_2(name: &str, interfaces: &[&str]) -> bool {
     let Some((interface, version)) = name.split_once('@') else {
         return false;
     };
-    version.starts_with("0.2.") && BASE.contains(&interface)
+    version.starts_with("0.2.") && interfaces.contains(&interface)
 }
 
 /// Whether `name` is a capability that a plugin may import.
 pub(crate) fn is_capability(name: &str) -> bool {
     matches!(
         name,
-        "wasi:logging/logging@0.1.0-draft" | "wasi:keyvalue/store@0.2.0-draft"
-    )
+        "wasi:logging/logging@0.1.0-draft"
+            | "wasi:keyvalue/store@0.2.0-draft"
+            | "wasi:keyvalue/atomics@0.2.0-draft"
+            | "wasi:keyvalue/batch@0.2.0-draft"
+            | "wasi:config/store@0.2.0-rc.1"
+    ) || is_of_0_2(name, &http::INTERFACES)
 }
 
 #[cfg(test)]
@@ -83,6 +101,7 @@ mod tests {
     #[test]
     fn the_base_is_offered_in_every_patch_of_wasi_0_2() {
         assert!(is_base("wasi:cli/environment@0.2.0") && is_base("wasi:cli/environment@0.2.9"));
+        assert!(is_capability("wasi:http/types@0.2.0"));
         for name in [
             "wasi:cli/environment",
             "wasi:cli/environment@0.3.0",

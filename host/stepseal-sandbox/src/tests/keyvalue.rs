@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::wat::Plugin;
 use super::{call, load, sandbox};
 use crate::{
-    BoxFuture, BucketError, BucketSource, KeyPage, KeyValueAccess, KeyValueChanges, Listed, Live,
-    MemoryBuckets, Outcome, Read, StepRun, Transcript, Versioned, Write,
+    BoxFuture, BucketError, BucketSource, KeyPage, KeyValueChanges, Listed, Live, MemoryBuckets,
+    Outcome, Read, StepRun, Transcript, Versioned, World, Write,
 };
 
 const IMPORTS: &str = r#"
@@ -110,17 +110,18 @@ fn raw(run: &str) -> String {
     plugin.text()
 }
 
-async fn run_with(text: &str, access: KeyValueAccess) -> StepRun {
+async fn run_with(text: &str, access: World) -> StepRun {
     let component = load(text).await;
     let mut call = call();
-    call.keyvalue = access;
+    call.access.world = access;
     sandbox().run(&component, call).await
 }
 
-fn live(source: impl BucketSource + 'static) -> KeyValueAccess {
-    KeyValueAccess::Live(Live {
+fn live(source: impl BucketSource + 'static) -> World {
+    World::Live(Live {
         buckets: vec!["ledger".into()],
         source: Arc::new(source),
+        http: None,
     })
 }
 
@@ -224,11 +225,12 @@ async fn a_bucket_that_was_not_granted_is_denied() {
 
 #[tokio::test]
 async fn without_any_grant_nothing_is_touched() {
-    let none = KeyValueAccess::Live(Live {
+    let none = World::Live(Live {
         buckets: vec![],
         source: Arc::new(MemoryBuckets::new()),
+        http: None,
     });
-    for access in [KeyValueAccess::None, none] {
+    for access in [World::None, none] {
         let run = run_with(&opening(1024, 6), access).await;
         assert_eq!(run.outcome, output("\"0000000000000001\""));
         assert_eq!(run.transcript, Transcript::default());
@@ -324,7 +326,7 @@ async fn a_replay_equals_the_live_run() {
     let first = run_with(&busy(), live(holding(&[("a", "1"), ("k", "2")]))).await;
     assert_eq!(first.transcript.count(), 5);
     let transcript = Transcript::from_bytes(&first.transcript.to_bytes()).unwrap();
-    let second = run_with(&busy(), KeyValueAccess::Replay(transcript)).await;
+    let second = run_with(&busy(), World::Replay(transcript)).await;
     assert_eq!(second.outcome, first.outcome);
     assert_eq!(second.fuel_used, first.fuel_used);
     assert_eq!(second.changes, first.changes);
@@ -336,10 +338,7 @@ async fn replay(text: &str, change: impl FnOnce(&mut Transcript)) -> String {
         .await
         .transcript;
     change(&mut transcript);
-    match run_with(text, KeyValueAccess::Replay(transcript))
-        .await
-        .outcome
-    {
+    match run_with(text, World::Replay(transcript)).await.outcome {
         Outcome::Trap(text) => text,
         outcome => panic!("the replay went through: {outcome:?}"),
     }
@@ -392,7 +391,7 @@ async fn a_replayed_value_is_what_the_step_sees() {
         .await
         .transcript;
     transcript.calls[1].response = br#"{"value":"NDM=","version":"9"}"#.to_vec();
-    let run = run_with(&text, KeyValueAccess::Replay(transcript)).await;
+    let run = run_with(&text, World::Replay(transcript)).await;
     assert_eq!(run.outcome, output("43"));
     assert_eq!(run.changes.reads[0].version, 9);
 }
@@ -483,7 +482,7 @@ async fn a_store_that_fails_makes_the_step_unavailable() {
 async fn a_step_parked_in_a_host_call_runs_out_of_time() {
     let component = load(&busy()).await;
     let mut call = call();
-    call.keyvalue = live(Broken { answers: false });
+    call.access.world = live(Broken { answers: false });
     call.limits.wall = Duration::from_millis(20);
     assert_eq!(
         sandbox().run(&component, call).await.outcome,
@@ -495,7 +494,7 @@ async fn a_step_parked_in_a_host_call_runs_out_of_time() {
 async fn a_step_parked_in_a_host_call_can_be_cancelled() {
     let component = load(&busy()).await;
     let mut call = call();
-    call.keyvalue = live(Broken { answers: false });
+    call.access.world = live(Broken { answers: false });
     let cancel = call.cancel.clone();
     let (run, ()) = tokio::join!(sandbox().run(&component, call), async { cancel.cancel() });
     assert_eq!(run.outcome, Outcome::Cancelled);
@@ -563,7 +562,7 @@ async fn a_refused_read_replays_too() {
     let text = keyvalue(&format!("(call $answer (local.get $b) {K})"));
     let first = run_with(&text, live(Large)).await;
     assert_eq!(first.outcome, output("\"0000000000000002\""));
-    let second = run_with(&text, KeyValueAccess::Replay(first.transcript.clone())).await;
+    let second = run_with(&text, World::Replay(first.transcript.clone())).await;
     assert_eq!(second.outcome, first.outcome);
     assert_eq!(second.transcript, first.transcript);
 }
@@ -582,7 +581,7 @@ async fn a_recorded_answer_has_one_spelling_and_a_size_that_a_run_can_have() {
     ] {
         let mut transcript = first.transcript.clone();
         transcript.calls[1].response = recorded.into();
-        let run = run_with(&text, KeyValueAccess::Replay(transcript)).await;
+        let run = run_with(&text, World::Replay(transcript)).await;
         let Outcome::Trap(why) = &run.outcome else {
             panic!("{recorded:.40}: {:?}", run.outcome)
         };
@@ -631,7 +630,7 @@ async fn a_transcript_as_large_as_a_step_can_make_it_is_read_back() {
         run.outcome
     );
     let read = Transcript::from_bytes(&run.transcript.to_bytes()).unwrap();
-    let again = run_with(&text, KeyValueAccess::Replay(read)).await;
+    let again = run_with(&text, World::Replay(read)).await;
     assert_eq!(again.outcome, run.outcome);
     assert_eq!(again.fuel_used, run.fuel_used);
 }

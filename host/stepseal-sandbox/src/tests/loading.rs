@@ -89,22 +89,24 @@ async fn a_component_without_our_exports_is_refused_with_what_it_has() {
 
 #[tokio::test]
 async fn a_foreign_import_is_named() {
-    let imports =
-        "(import \"wasi:http/outgoing-handler@0.2.0\" (instance (export \"handle\" (func))))"
-            .to_owned();
-    let error = refusal(
-        &Plugin {
-            imports,
-            run: ECHO.into(),
-            ..Plugin::default()
-        }
-        .text(),
-    )
-    .await;
+    let error = importing("wasi:http/incoming-handler@0.2.0").await;
     assert!(
-        matches!(&error, LoadError::ForeignImport { name, kind: "plugin" } if name == "wasi:http/outgoing-handler@0.2.0"),
+        matches!(&error, LoadError::ForeignImport { name, kind: "plugin" } if name == "wasi:http/incoming-handler@0.2.0"),
         "{error}"
     );
+    // One that is known, but not with this type, would trap when it is called.
+    let error = importing("wasi:http/outgoing-handler@0.2.0").await;
+    assert!(matches!(error, LoadError::ImportMismatch(_)), "{error}");
+}
+
+/// Why a plugin is refused that imports `handle` without parameters from this interface.
+async fn importing(interface: &str) -> LoadError {
+    let plugin = Plugin {
+        imports: format!("(import \"{interface}\" (instance (export \"handle\" (func))))"),
+        run: ECHO.into(),
+        ..Plugin::default()
+    };
+    refusal(&plugin.text()).await
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
 
 use crate::{
-    Cancel, Invocation, KeyValueAccess, Limits, LoadError, Outcome, Sandbox, Settings, StepCall,
+    Access, Cancel, Invocation, Limits, LoadError, Outcome, Sandbox, Settings, StepCall,
     StepComponent, StepRun,
 };
 
@@ -54,7 +54,7 @@ fn call() -> StepCall {
         limits: Limits::STEP,
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_700_000_000_000).unwrap(),
-        keyvalue: KeyValueAccess::None,
+        access: Access::default(),
         cancel: Cancel::new(),
     }
 }

@@ -9,7 +9,6 @@ use axum::http::{HeaderMap, HeaderValue};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::Segment;
 use stepseal_receipts::json::{self, Limits, PAYLOAD_DEPTH_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use super::limits::{
 };
 use super::problem::{ApiError, Kind};
 use super::wire::Fault;
+use crate::engine::error::pointer;
 
 /// Bytes that one permit for bodies stands for.
 pub(crate) const UNIT_BYTES: usize = 1024;
@@ -47,21 +47,6 @@ pub(crate) fn shape<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
         pointer: pointer(error.path()),
         message: error.inner().to_string(),
     })
-}
-
-/// The path as a JSON Pointer (RFC 6901 §3).
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    let mut pointer = String::new();
-    for segment in path {
-        let token = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&token);
-    }
-    pointer
 }
 
 impl<T: JsonBody> FromRequest<Api> for StrictJson<T> {

@@ -228,7 +228,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
-        assert_eq!(all, 38);
+        assert_eq!(all, 42);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod plans;
 mod policies;
+mod secrets;
 mod tasks;
 mod trust;
 
@@ -37,6 +38,9 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(components::list_compilations))
         .routes(routes!(grants::list_grants))
         .routes(routes!(grants::show_grant, grants::put_grant))
+        .routes(routes!(grants::list_grant_history))
+        .routes(routes!(secrets::list_secrets))
+        .routes(routes!(secrets::put_secret, secrets::remove_secret))
         .routes(routes!(policies::list_policies, policies::bind_policy))
         .routes(routes!(policies::unbind_policy))
         .routes(routes!(plans::check_plan))

@@ -20,6 +20,7 @@ mod policy;
 mod receipt;
 mod replay;
 mod runtime;
+mod secret;
 mod serve;
 mod task;
 mod verify;
@@ -100,6 +101,8 @@ enum Command {
     Replay(replay::Replay),
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    #[command(subcommand)]
+    Secret(secret::Secret),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -202,6 +205,7 @@ impl Command {
             Self::Verify(command) => command.run(context),
             Self::Replay(command) => command.run(context),
             Self::Plugin(command) => command.run(context),
+            Self::Secret(command) => command.run(context),
             Self::Policy(command) => command.run(context),
             Self::Task(command) => command.run(context),
             Self::Approval(command) => command.run(context),

@@ -65,6 +65,7 @@ impl Opened {
             log_key: keys.log,
             log_key_before: keys.log_before,
             head: dir.head(),
+            secrets: dir.injected(),
             previous: options.previous,
             origin,
             approval_ttl_ms: APPROVAL_TTL_MS,

@@ -39,6 +39,9 @@ pub(super) enum Plugin {
         stepseal plugin grant jq --file grant.json"
     )]
     Grant(Grant),
+    /// List the grants a plugin ever had, the newest first.
+    #[command(after_help = "Example:\n  stepseal plugin grants ledger")]
+    Grants(Grants),
 }
 
 /// What `plugin push` is given.
@@ -79,6 +82,13 @@ pub(super) struct Grant {
     nothing: bool,
 }
 
+/// What `plugin grants` is given.
+#[derive(Args, Debug)]
+pub(super) struct Grants {
+    /// Name of the plugin.
+    plugin: String,
+}
+
 impl Plugin {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
         match self {
@@ -86,6 +96,7 @@ impl Plugin {
             Self::Push(command) => push(context, &command.file, wire::ComponentKind::Plugin),
             Self::List => list(context),
             Self::Grant(command) => command.run(context),
+            Self::Grants(command) => command.run(context),
         }
     }
 }
@@ -109,14 +120,16 @@ pub(super) fn push(
         " (it was there already)"
     };
     context.output.result(&answer, || {
-        format!(
+        let mut lines = vec![format!(
             "{} {} {} {}, {}{known}",
             kind(component.kind),
             one_line(&component.name),
             one_line(&component.version),
             component.digest,
             bytes(component.size)
-        )
+        )];
+        lines.extend(component.fit.as_ref().map(misfits).unwrap_or_default());
+        lines.join("\n")
     })?;
     if component.kind != wanted {
         let found = kind(component.kind);
@@ -172,6 +185,23 @@ fn stage(listed: &[wire::Compilation], digest: &Digest) -> String {
     }
 }
 
+/// Where a grant and the imports of a plugin do not meet, a line each.
+fn misfits(fit: &wire::Fit) -> Vec<String> {
+    let not_granted = fit.not_granted.iter().map(|import| {
+        let import = one_line(import);
+        format!("  imports {import}, of which nothing is granted: its calls will be refused")
+    });
+    let not_imported = fit.not_imported.iter().map(|member| {
+        let member = one_line(member);
+        format!("  is granted {member}, which it does not import")
+    });
+    let missing = fit.secrets_missing.iter().map(|name| {
+        let name = one_line(name);
+        format!("  injects the secret {name}, which is not there: stepseal secret set {name}")
+    });
+    not_granted.chain(not_imported).chain(missing).collect()
+}
+
 fn kind(kind: wire::ComponentKind) -> &'static str {
     match kind {
         wire::ComponentKind::Plugin => "plugin",
@@ -195,19 +225,12 @@ fn list(context: &Context) -> anyhow::Result<Answer> {
                 short(&component.digest.to_string()),
                 bytes(component.size),
                 step_types(&component.descriptor),
-                grant.map_or("nothing".to_owned(), |grant| buckets(&grant.document)),
+                grant.map_or("nothing".to_owned(), |grant| granted(&grant.document)),
                 component.summary.clone(),
             ]
         });
         table(
-            [
-                "plugin",
-                "component",
-                "size",
-                "steps",
-                "granted buckets",
-                "summary",
-            ],
+            ["plugin", "component", "size", "steps", "granted", "summary"],
             rows,
         )
     })?;
@@ -224,11 +247,48 @@ fn step_types(descriptor: &Value) -> String {
     names.join(" ")
 }
 
-fn buckets(document: &wire::GrantDocument) -> String {
-    if document.buckets.is_empty() {
+/// What a document grants, in a few words.
+fn granted(document: &wire::GrantDocument) -> String {
+    let buckets = document.buckets.iter().map(|name| format!("bucket {name}"));
+    let config = Some(document.config.len()).filter(|count| *count > 0);
+    let config = config.map(|count| format!("config ({count})"));
+    let http = document.http.iter().map(|rule| {
+        let (scheme, path) = (rule.scheme.as_deref(), rule.path.as_deref());
+        let port = rule.port.map(|port| format!(":{port}"));
+        format!(
+            "{}://{}{}{}",
+            scheme.unwrap_or("https"),
+            rule.host,
+            port.unwrap_or_default(),
+            path.unwrap_or("/")
+        )
+    });
+    let granted: Vec<String> = buckets.chain(config).chain(http).collect();
+    if granted.is_empty() {
         "nothing".to_owned()
     } else {
-        document.buckets.join(" ")
+        granted.join(", ")
+    }
+}
+
+impl Grants {
+    fn run(self, context: &Context) -> anyhow::Result<Answer> {
+        let path = format!("/v1/plugins/{}/grants/history", encode(&self.plugin));
+        let client = context.client()?;
+        let answer = client.get(&path)?;
+        let history: wire::List<wire::Grant> = client.decode(&answer)?;
+        context.output.result(&answer, || {
+            let rows = history.items.iter().map(|grant| {
+                [
+                    grant.version.to_string(),
+                    grant.changed.to_string(),
+                    short(&grant.digest.to_string()),
+                    serde_json::to_string(&grant.document).unwrap_or_default(),
+                ]
+            });
+            table(["grant", "since", "digest", "document"], rows)
+        })?;
+        Ok(Answer::Yes)
     }
 }
 
@@ -240,13 +300,15 @@ impl Grant {
         let answer = client.put(&path, &document)?;
         let grant: wire::Grant = client.decode(&answer)?;
         context.output.result(&answer, || {
-            format!(
+            let mut lines = vec![format!(
                 "{} may use: {} (grant {}, {})",
                 one_line(&grant.plugin),
                 serde_json::to_string(&grant.document).unwrap_or_default(),
                 grant.version,
                 short(&grant.digest.to_string())
-            )
+            )];
+            lines.extend(grant.fit.as_ref().map(misfits).unwrap_or_default());
+            lines.join("\n")
         })?;
         Ok(Answer::Yes)
     }
@@ -265,6 +327,7 @@ impl Grant {
         let document = wire::GrantDocument {
             buckets: self.buckets,
             limits: Some(limits).filter(|limits| *limits != wire::GrantLimits::default()),
+            ..wire::GrantDocument::default()
         };
         if document == wire::GrantDocument::default() && !self.nothing {
             let usage = "say what to grant (--bucket, --fuel, ... or --file), or --nothing to take every grant back";

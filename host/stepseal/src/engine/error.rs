@@ -1,5 +1,7 @@
 //! Why the engine did not do what it was asked.
 
+use serde_path_to_error::{Path, Segment};
+
 use crate::store::{Identity, StoreError};
 
 /// One thing wrong with what a client sent.
@@ -9,6 +11,26 @@ pub struct Fault {
     pub pointer: String,
     /// What is wrong and what to do, as a sentence.
     pub message: String,
+}
+
+/// A path as a JSON Pointer (RFC 6901 §3).
+pub(crate) fn pointer(path: &Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        let segment = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => token(key),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&segment);
+    }
+    pointer
+}
+
+/// A member's name as a token of a JSON Pointer.
+pub(crate) fn token(member: &str) -> String {
+    member.replace('~', "~0").replace('/', "~1")
 }
 
 /// Why the engine did not do what it was asked.
@@ -34,7 +56,8 @@ pub enum EngineError {
     /// It clashes with what is there.
     #[error("{message}")]
     Conflict {
-        /// For programs: `name-taken`, `already-decided`, `changed`, `key-reused`, `finished`, `expired`, `in-use`.
+        /// For programs: `name-taken`, `already-decided`, `changed`, `key-reused`, `finished`, `expired`, `in-use`,
+        /// `too-many-secrets`.
         code: &'static str,
         /// For people.
         message: String,

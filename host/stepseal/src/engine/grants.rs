@@ -1,132 +1,27 @@
 //! What an operator lets a plugin use. Nothing is granted by default, and no agent or plugin can grant.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod document;
+mod fit;
+mod http;
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
-use stepseal_receipts::record::{self, Kind};
-use stepseal_sandbox::Limits;
+use stepseal_receipts::record::{Kind, Record};
+use stepseal_sandbox::{HttpRule, Limits};
 
 use super::{Actor, Engine, EngineError, Fault};
 use crate::store::GrantRow;
+pub(crate) use document::recorded;
+pub use document::{GrantDocument, LimitsDocument};
+pub use fit::Fit;
+pub use http::{HttpGrant, HttpLimitsDocument};
 
-/// Buckets one plugin may be granted.
-const BUCKETS_MAX: usize = 64;
-/// The most an operator may give one call.
-const CEILING: Limits = Limits {
-    fuel: 1_000_000_000_000,
-    memory_bytes: 1 << 30,
-    wall: Duration::from_mins(10),
-    input_bytes: 16 << 20,
-    output_bytes: 16 << 20,
-};
-
-/// A grant document. Everything is optional; what is absent is not granted, or has its default limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GrantDocument {
-    /// Key-value buckets the plugin may open, by name: `[a-z][a-z0-9-]*`, at most 64 characters. Two plugins granted the same name share it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub buckets: Vec<String>,
-    /// Limits of one call, where they are not the defaults.
-    #[serde(default, skip_serializing_if = "LimitsDocument::is_empty")]
-    pub limits: LimitsDocument,
-}
-
-/// Limits as an operator or a plan writes them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsDocument {
-    /// Fuel, about one unit for each instruction.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fuel: Option<u64>,
-    /// Bytes of all memories and tables together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Milliseconds of real time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wall_ms: Option<u64>,
-    /// Bytes of canonical input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_bytes: Option<u64>,
-    /// Bytes of canonical output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_bytes: Option<u64>,
-}
-
-impl LimitsDocument {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Members with their values and the most they may be.
-    fn members(&self) -> [(&'static str, Option<u64>, u64); 5] {
-        [
-            ("fuel", self.fuel, CEILING.fuel),
-            ("memory_bytes", self.memory_bytes, CEILING.memory_bytes),
-            ("wall_ms", self.wall_ms, wall_ms(&CEILING)),
-            ("input_bytes", self.input_bytes, CEILING.input_bytes),
-            ("output_bytes", self.output_bytes, CEILING.output_bytes),
-        ]
-    }
-
-    /// What is out of range, with pointers below `pointer`.
-    pub(crate) fn faults(&self, pointer: &str) -> Vec<Fault> {
-        self.members()
-            .into_iter()
-            .filter_map(|(name, value, max)| {
-                value
-                    .filter(|value| *value == 0 || *value > max)
-                    .map(|value| Fault {
-                        pointer: format!("{pointer}/{name}"),
-                        message: format!("{value} is out of range: 1 to {max}"),
-                    })
-            })
-            .collect()
-    }
-
-    /// `limits` with what is set here in its place.
-    pub(crate) fn over(&self, limits: Limits) -> Limits {
-        Limits {
-            fuel: self.fuel.unwrap_or(limits.fuel),
-            memory_bytes: self.memory_bytes.unwrap_or(limits.memory_bytes),
-            wall: self.wall_ms.map_or(limits.wall, Duration::from_millis),
-            input_bytes: self.input_bytes.unwrap_or(limits.input_bytes),
-            output_bytes: self.output_bytes.unwrap_or(limits.output_bytes),
-        }
-    }
-
-    /// `limits`, lowered to what is set here: a plan may take less than was granted, never more.
-    pub(crate) fn below(&self, limits: Limits) -> Limits {
-        let wanted = self.over(limits);
-        Limits {
-            fuel: wanted.fuel.min(limits.fuel),
-            memory_bytes: wanted.memory_bytes.min(limits.memory_bytes),
-            wall: wanted.wall.min(limits.wall),
-            input_bytes: wanted.input_bytes.min(limits.input_bytes),
-            output_bytes: wanted.output_bytes.min(limits.output_bytes),
-        }
-    }
-}
-
-/// Milliseconds of a wall limit.
-pub(crate) fn wall_ms(limits: &Limits) -> u64 {
-    u64::try_from(limits.wall.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Limits as a record names them.
-pub(crate) fn recorded(limits: &Limits) -> record::Limits {
-    record::Limits {
-        fuel: limits.fuel,
-        memory: limits.memory_bytes,
-        wall_ms: wall_ms(limits),
-        input: limits.input_bytes,
-        output: limits.output_bytes,
-    }
-}
+/// Versions of a plugin's grant that are listed.
+const HISTORY_MAX: u32 = 1_000;
 
 /// A grant in force.
 #[derive(Clone, Debug)]
@@ -135,6 +30,7 @@ pub(crate) struct Grant {
     /// The document as a policy sees it.
     pub(crate) value: Value,
     pub(crate) digest: Digest,
+    pub(crate) http: Arc<[HttpRule]>,
 }
 
 impl Grant {
@@ -143,6 +39,7 @@ impl Grant {
         let value = serde_json::to_value(&document).expect("a grant document is JSON");
         let digest = Digest::of(&json::canonical(&value));
         Self {
+            http: document.http_rules().into(),
             document,
             value,
             digest,
@@ -155,6 +52,12 @@ impl Grant {
             .map_err(|error| EngineError::Internal(format!("grant of {}: {error}", row.plugin)))
     }
 
+    /// Names of the secrets that requests need.
+    pub(crate) fn secrets(&self) -> BTreeSet<String> {
+        let injected = self.http.iter().flat_map(|rule| &rule.injected);
+        injected.map(|header| header.secret().to_owned()).collect()
+    }
+
     /// Limits of a call where the plan does not lower them.
     pub(crate) fn limits(&self) -> Limits {
         self.document.limits.over(Limits::STEP)
@@ -165,49 +68,21 @@ impl Engine {
     /// Validates a grant document and puts it in force for every version of `plugin`. Approvals that were given under another
     /// grant are void from then on.
     ///
-    /// The document: `{"buckets":["ledger"],"limits":{"fuel":1000000,...}}`, all optional.
+    /// The document, all of it optional:
+    /// `{"buckets":["ledger"],"config":{"key":"value"},"http":[{"host":"api.example.com",...}],"limits":{"fuel":1000000,...}}`.
     pub async fn put_grant(
         &self,
         plugin: &str,
         document: Value,
         actor: Actor,
     ) -> Result<GrantRow, EngineError> {
-        let document: GrantDocument = serde_json::from_value(document).map_err(|error| {
-            EngineError::Invalid(vec![Fault {
-                pointer: String::new(),
-                message: error.to_string(),
-            }])
-        })?;
-        let mut faults = document.limits.faults("/limits");
         if !is_name(plugin) {
-            faults.push(Fault {
+            return Err(EngineError::Invalid(vec![Fault {
                 pointer: String::new(),
                 message: format!("{plugin:?} is not a plugin's name: {NAME_RULE}"),
-            });
+            }]));
         }
-        if document.buckets.len() > BUCKETS_MAX {
-            faults.push(Fault {
-                pointer: "/buckets".to_owned(),
-                message: format!("more than {BUCKETS_MAX} buckets"),
-            });
-        }
-        for (i, bucket) in document.buckets.iter().enumerate() {
-            if !is_name(bucket) {
-                faults.push(Fault {
-                    pointer: format!("/buckets/{i}"),
-                    message: format!("{bucket:?} is not a bucket's name: {NAME_RULE}"),
-                });
-            }
-            if document.buckets[..i].contains(bucket) {
-                faults.push(Fault {
-                    pointer: format!("/buckets/{i}"),
-                    message: format!("{bucket:?} is listed twice"),
-                });
-            }
-        }
-        if !faults.is_empty() {
-            return Err(EngineError::Invalid(faults));
-        }
+        let document = GrantDocument::read(document).map_err(EngineError::Invalid)?;
         let grant = Grant::new(document);
         let mut row = GrantRow {
             plugin: plugin.to_owned(),
@@ -235,13 +110,49 @@ impl Engine {
         Ok(self.0.store.grants().await?)
     }
 
+    /// The grants `plugin` ever had, the newest first: the one in force, then those it took the place of.
+    pub async fn grant_history(&self, plugin: &str) -> Result<Vec<GrantRow>, EngineError> {
+        let history = self.0.store.grant_history(plugin, HISTORY_MAX).await?;
+        if history.is_empty() {
+            return Err(nothing_granted(plugin));
+        }
+        Ok(history)
+    }
+
     /// The grant in force for `plugin`.
     pub async fn grant(&self, plugin: &str) -> Result<GrantRow, EngineError> {
         let found = self.0.store.grant(plugin).await?;
-        found.ok_or_else(|| EngineError::NotFound {
-            what: "grant for plugin",
-            id: plugin.to_owned(),
-        })
+        found.ok_or_else(|| nothing_granted(plugin))
+    }
+}
+
+fn nothing_granted(plugin: &str) -> EngineError {
+    EngineError::NotFound {
+        what: "grant for plugin",
+        id: plugin.to_owned(),
+    }
+}
+
+impl Engine {
+    /// The documents that running the attempts of these records again takes: those that hold values of the configuration. The
+    /// digests of all others say enough.
+    pub(super) async fn grants_to_disclose(
+        &self,
+        records: impl Iterator<Item = &Record>,
+    ) -> Result<Vec<String>, EngineError> {
+        let digests: BTreeSet<Digest> = records.filter_map(|record| record.grants).collect();
+        let mut documents = Vec::new();
+        for digest in digests {
+            let Some(text) = self.0.store.grant_document(&digest).await? else {
+                continue;
+            };
+            let document: GrantDocument = serde_json::from_str(&text)
+                .map_err(|error| EngineError::Internal(format!("grant {digest}: {error}")))?;
+            if !document.config.is_empty() {
+                documents.push(text);
+            }
+        }
+        Ok(documents)
     }
 }
 
@@ -264,20 +175,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_plan_may_lower_a_limit_and_never_raise_it() {
-        let lower = LimitsDocument {
-            fuel: Some(7),
-            ..LimitsDocument::default()
-        };
-        assert_eq!(lower.below(Limits::STEP).fuel, 7);
-        let higher = LimitsDocument {
-            fuel: Some(u64::MAX),
-            ..LimitsDocument::default()
-        };
-        assert_eq!(higher.below(Limits::STEP).fuel, Limits::STEP.fuel);
-    }
-
-    #[test]
     fn the_digest_does_not_depend_on_how_the_operator_wrote_it() {
         let a: GrantDocument =
             serde_json::from_value(json!({"limits":{"fuel":5},"buckets":["a"]})).unwrap();
@@ -287,20 +184,5 @@ mod tests {
         let other: GrantDocument =
             serde_json::from_value(json!({"buckets":["b"],"limits":{"fuel":5}})).unwrap();
         assert_ne!(Grant::new(a).digest, Grant::new(other).digest);
-    }
-
-    #[test]
-    fn limits_out_of_range_are_named() {
-        let limits = LimitsDocument {
-            fuel: Some(0),
-            wall_ms: Some(u64::MAX),
-            ..LimitsDocument::default()
-        };
-        let pointers: Vec<String> = limits
-            .faults("/limits")
-            .into_iter()
-            .map(|f| f.pointer)
-            .collect();
-        assert_eq!(pointers, ["/limits/fuel", "/limits/wall_ms"]);
     }
 }

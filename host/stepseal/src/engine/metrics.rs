@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use stepseal_sandbox::HttpUse;
+
 use super::{Engine, EngineError, lock};
 use crate::store::{Accept, CommitError, NewTask, Transition};
 
@@ -19,6 +21,12 @@ type Level = Gauge<u64, AtomicU64>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Happened {
     kind: &'static str,
+}
+
+/// What came of a request of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    outcome: &'static str,
 }
 
 /// A witness, by its name in the host's policy.
@@ -31,6 +39,7 @@ struct Named {
 pub(crate) struct Metrics {
     registry: Registry,
     events: Family<Happened, Counter>,
+    requests: Family<Answer, Counter>,
     running: Level,
     log: Level,
     signed: Level,
@@ -52,6 +61,7 @@ impl Metrics {
         let mut all = Self {
             registry: Registry::with_prefix("stepseal"),
             events: Family::default(),
+            requests: Family::default(),
             running: Level::default(),
             log: Level::default(),
             signed: Level::default(),
@@ -64,6 +74,11 @@ impl Metrics {
             "events",
             "Events of tasks that were stored since the start, by kind",
             all.events.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "Requests that steps made since the start: answered, failed on the way, or refused by the host",
+            all.requests.clone(),
         );
         let witnesses = &all.witnesses;
         let of_witnesses = [
@@ -114,6 +129,22 @@ impl Metrics {
 }
 
 impl Engine {
+    /// Counts the requests that a step made.
+    pub(super) fn count_requests(&self, made: HttpUse) {
+        for (outcome, count) in [
+            ("answered", made.answered),
+            ("failed", made.failed),
+            ("refused", made.refused),
+        ] {
+            if count > 0 {
+                let requests = &self.0.metrics.requests;
+                requests
+                    .get_or_create(&Answer { outcome })
+                    .inc_by(count.into());
+            }
+        }
+    }
+
     /// Stores a new task, and counts what happened to it.
     pub(super) async fn store_new(
         &self,

@@ -24,6 +24,7 @@ pub mod receipts;
 mod runner;
 mod scheduler;
 mod schema;
+mod secrets;
 mod shard;
 mod task;
 pub mod tasks;
@@ -40,7 +41,7 @@ use std::time::Duration;
 use stepseal_receipts::keys::SigningKey;
 use stepseal_receipts::record;
 use stepseal_receipts::witness_policy::WitnessPolicy;
-use stepseal_sandbox::{RuntimeInfo, Sandbox};
+use stepseal_sandbox::{HttpClient, RuntimeInfo, Sandbox, SystemResolver};
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use acts::Actor;
@@ -54,6 +55,7 @@ use crate::store::{KeyRow, Store};
 use components::{Content, Registry};
 use metrics::Metrics;
 use policies::Rules;
+use secrets::SecretStore;
 use waiters::Waiters;
 use witnesses::Witnesses;
 
@@ -78,6 +80,8 @@ pub struct EngineSettings {
     pub log_key_before: Option<SigningKey>,
     /// Where the last checkpoint is kept that was signed, apart from the database.
     pub head: PathBuf,
+    /// The file with the secrets that requests of steps need.
+    pub secrets: PathBuf,
     /// The log that this one continues, where it is a new one.
     pub previous: Option<Previous>,
     /// Origin of the log.
@@ -104,6 +108,9 @@ struct Inner {
     log_key: SigningKey,
     log_key_before: Option<SigningKey>,
     head: PathBuf,
+    secrets: SecretStore,
+    /// Sends the requests of steps.
+    http: Arc<HttpClient>,
     origin: String,
     runtime: record::Runtime,
     approval_ttl_ms: u64,
@@ -155,6 +162,8 @@ impl Engine {
             config: sandbox.config,
         };
         let metrics = Metrics::new(&runtime.host, &runtime.engine);
+        let http = HttpClient::new(Arc::new(SystemResolver), Vec::new())
+            .map_err(|error| EngineError::Internal(format!("TLS cannot be set up: {error}")))?;
         let engine = Self(Arc::new(Inner {
             store: settings.store,
             sandbox: settings.sandbox,
@@ -164,6 +173,8 @@ impl Engine {
             log_key: settings.log_key,
             log_key_before,
             head: settings.head,
+            secrets: SecretStore::open(settings.secrets)?,
+            http: Arc::new(http),
             origin: settings.origin,
             runtime,
             approval_ttl_ms: settings.approval_ttl_ms,

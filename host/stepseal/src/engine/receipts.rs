@@ -161,6 +161,13 @@ impl Engine {
         for settings in self.0.store.settings(&settings).await? {
             shown.insert(Digest::of(settings.as_bytes()), settings.into_bytes());
         }
+        let unerased = records.iter().filter(|record| {
+            let input = record.input.as_ref();
+            input.is_some_and(|input| shown.contains_key(&input.digest))
+        });
+        for document in self.grants_to_disclose(unerased).await? {
+            shown.insert(Digest::of(document.as_bytes()), document.into_bytes());
+        }
         Ok(shown.into_values().collect())
     }
 

@@ -196,6 +196,8 @@ pub(crate) struct Circumstances {
     pub(crate) effectful: bool,
     /// The plan itself asks for a person.
     pub(crate) plan_asks: bool,
+    /// An attempt before it may have had its effect, and the plan allows no other.
+    pub(crate) outcome_unknown: bool,
 }
 
 /// Composes the verdicts on a step: any `deny` denies; else every `needs-approval` is asked; else one `allow` of stage `before-step`
@@ -220,6 +222,15 @@ pub(crate) fn compose(judgements: &[Judgement], circumstances: Circumstances) ->
             by: "plan".to_owned(),
             code: "plan-asks".to_owned(),
             reason: "The plan asks for an approval of this step.".to_owned(),
+            role: None,
+            approvers: 1,
+        });
+    }
+    if circumstances.outcome_unknown {
+        asks.push(Ask {
+            by: "host".to_owned(),
+            code: "outcome-unknown".to_owned(),
+            reason: "The host stopped while this step ran, and what it asked the network for may have happened. Run it again?".to_owned(),
             role: None,
             approvers: 1,
         });
@@ -291,10 +302,12 @@ mod tests {
     const EFFECT: Circumstances = Circumstances {
         effectful: true,
         plan_asks: false,
+        outcome_unknown: false,
     };
     const PURE: Circumstances = Circumstances {
         effectful: false,
         plan_asks: false,
+        outcome_unknown: false,
     };
 
     #[test]
@@ -331,6 +344,7 @@ mod tests {
         let plan = Circumstances {
             effectful: false,
             plan_asks: true,
+            outcome_unknown: false,
         };
         let Composed::Ask(asks) = compose(&[ask.clone(), ask], plan) else {
             panic!("nobody was asked")
@@ -340,6 +354,22 @@ mod tests {
             compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], plan).as_str(),
             "needs-approval"
         );
+    }
+
+    #[test]
+    fn after_an_attempt_whose_outcome_nobody_knows_a_person_is_asked_whatever_policies_say() {
+        let unknown = Circumstances {
+            outcome_unknown: true,
+            ..EFFECT
+        };
+        let Composed::Ask(asks) =
+            compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], unknown)
+        else {
+            panic!("nobody was asked")
+        };
+        assert_eq!(asks[0].code, "outcome-unknown");
+        let deny = judged(Stage::BeforeStep, VerdictKind::Deny);
+        assert_eq!(compose(&[deny], unknown).as_str(), "deny");
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub trait Store: Send + Sync + 'static {
     async fn put_grant(&self, row: &GrantRow, act: NewAct) -> Result<u64, StoreError>;
     /// The grant in force for a plugin.
     async fn grant(&self, plugin: &str) -> Result<Option<GrantRow>, StoreError>;
+    /// The document with this digest, whether it is in force or was once.
+    async fn grant_document(&self, digest: &Digest) -> Result<Option<String>, StoreError>;
+    /// The grants a plugin ever had, the newest first, `limit` at most.
+    async fn grant_history(&self, plugin: &str, limit: u32) -> Result<Vec<GrantRow>, StoreError>;
     /// Every grant in force, by plugin.
     async fn grants(&self) -> Result<Vec<GrantRow>, StoreError>;
 

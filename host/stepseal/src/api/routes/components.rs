@@ -13,7 +13,8 @@ use crate::api::body::{Bounded, WasmBody};
 use crate::api::params::{ActorHeader, DigestSegment, Params};
 use crate::api::problem::ApiError;
 use crate::api::wire::scalar::{DigestText, WasmBytes};
-use crate::api::wire::{Compilation, Component, ComponentKind, List, Problem};
+use crate::api::wire::{Compilation, Component, ComponentKind, Fit, List, Problem};
+use crate::store::ComponentRow;
 
 /// Uploads a component
 ///
@@ -45,11 +46,8 @@ pub(super) async fn add_component(
         StatusCode::OK
     };
     let location = format!("/v1/components/{}", row.digest);
-    Ok((
-        status,
-        [(LOCATION, location)],
-        Json(Component::try_from(row)?),
-    ))
+    let component = with_fit(&api, row).await?;
+    Ok((status, [(LOCATION, location)], Json(component)))
 }
 
 /// Which components to list.
@@ -89,7 +87,16 @@ pub(super) async fn show_component(
     DigestSegment(digest): DigestSegment,
 ) -> Result<Json<Component>, ApiError> {
     let row = api.engine().component(&digest).await?;
-    Ok(Json(Component::try_from(row)?))
+    Ok(Json(with_fit(&api, row).await?))
+}
+
+/// A component beside what is granted to it.
+async fn with_fit(api: &Api, row: ComponentRow) -> Result<Component, ApiError> {
+    let fit = api.engine().fit(&row).await?;
+    Ok(Component {
+        fit: fit.map(Fit::from),
+        ..Component::try_from(row)?
+    })
 }
 
 /// Downloads the bytes of a component

@@ -9,7 +9,8 @@ use crate::api::body::{JsonBody, StrictJson};
 use crate::api::limits::DOCUMENT_BYTES_MAX;
 use crate::api::params::{ActorHeader, Segment};
 use crate::api::problem::ApiError;
-use crate::api::wire::{Fault, Grant, GrantDocument, List, Problem};
+use crate::api::wire::{Fault, Fit, Grant, GrantDocument, List, Problem};
+use crate::store::GrantRow;
 
 /// A grant document; the engine checks it and lists every fault.
 pub(super) struct Document(Value);
@@ -42,7 +43,16 @@ pub(super) async fn put_grant(
     }: StrictJson<Document>,
 ) -> Result<Json<Grant>, ApiError> {
     let row = api.engine().put_grant(&plugin, document, actor).await?;
-    Ok(Json(Grant::try_from(row)?))
+    with_fit(&api, row).await
+}
+
+/// A grant beside what the plugin imports.
+async fn with_fit(api: &Api, row: GrantRow) -> Result<Json<Grant>, ApiError> {
+    let fit = api.engine().fit_of_newest(&row.plugin).await?;
+    Ok(Json(Grant {
+        fit: fit.map(Fit::from),
+        ..Grant::try_from(row)?
+    }))
 }
 
 /// Shows the grant in force for a plugin
@@ -57,14 +67,33 @@ pub(super) async fn show_grant(
     Segment(plugin): Segment,
 ) -> Result<Json<Grant>, ApiError> {
     let row = api.engine().grant(&plugin).await?;
-    Ok(Json(Grant::try_from(row)?))
+    with_fit(&api, row).await
+}
+
+/// Lists the grants a plugin ever had
+///
+/// The newest first: the one in force, then those it took the place of. Records name them by their digests. 1,000 at most.
+#[utoipa::path(get, path = "/v1/plugins/{name}/grants/history", tag = "grants", operation_id = "list_grant_history",
+    params(("name" = String, Path, description = "Name of the plugin", example = "ledger")),
+    responses(
+        (status = 200, description = "The grants it ever had", body = List<Grant>),
+        (status = 404, description = "Nothing was ever granted to it", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn list_grant_history(
+    State(api): State<Api>,
+    Segment(plugin): Segment,
+) -> Result<Json<List<Grant>>, ApiError> {
+    listed(api.engine().grant_history(&plugin).await?)
 }
 
 /// Lists every grant in force by plugin
 #[utoipa::path(get, path = "/v1/grants", tag = "grants", operation_id = "list_grants",
     responses((status = 200, description = "Every grant in force", body = List<Grant>)))]
 pub(super) async fn list_grants(State(api): State<Api>) -> Result<Json<List<Grant>>, ApiError> {
-    let rows = api.engine().grants().await?;
+    listed(api.engine().grants().await?)
+}
+
+fn listed(rows: Vec<GrantRow>) -> Result<Json<List<Grant>>, ApiError> {
     let items = rows
         .into_iter()
         .map(Grant::try_from)

@@ -7,7 +7,7 @@ use stepseal_receipts::time::Timestamp;
 use utoipa::ToSchema;
 
 use super::scalar::{DigestText, TimestampText};
-use super::stored_json;
+use super::{Fit, stored_json};
 use crate::store::{self, ComponentRow, StoreError};
 
 /// What a component exports.
@@ -65,6 +65,10 @@ pub struct Component {
     /// What its `describe` answered, JSON Schemas as objects.
     #[schema(value_type = Object)]
     pub descriptor: Value,
+    /// What it imports against what is granted to the plugin. Absent for a policy, and in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub fit: Option<Fit>,
 }
 
 impl TryFrom<ComponentRow> for Component {
@@ -86,6 +90,7 @@ impl TryFrom<ComponentRow> for Component {
             size: row.size,
             added: row.added,
             descriptor,
+            fit: None,
         })
     }
 }

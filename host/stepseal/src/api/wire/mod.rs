@@ -15,6 +15,7 @@ pub mod policy;
 pub mod problem;
 pub mod record;
 pub mod scalar;
+pub mod secret;
 pub mod status;
 pub mod task;
 
@@ -30,12 +31,13 @@ pub use approval::{
 pub use approver::{Approver, NewApprover};
 pub use component::{Compilation, CompilationState, Component, ComponentKind};
 pub use event::Event;
-pub use grant::{Grant, GrantDocument, GrantLimits};
+pub use grant::{Fit, Grant, GrantDocument, GrantLimits, HttpGrant, HttpLimits};
 pub use log::{LogProof, LogWitness};
 pub use plan::{CheckedStep, Plan, PlanCheck, PlanStep, Retry, Submission, Verdict};
 pub use policy::{Mode, NewPolicy, Policy, Scope};
 pub use problem::{Fault, Problem};
 pub use record::Record;
+pub use secret::{NewSecret, Secret};
 pub use status::Status;
 pub use task::{Step, Task, TaskSummary};
 

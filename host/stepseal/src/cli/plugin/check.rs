@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stepseal_sandbox::{Descriptor, Inspection, is_pure};
+use stepseal_sandbox::{Capability, Descriptor, Inspection, is_pure};
 
 use super::super::output::{bytes, one_line, table};
 use super::super::runtime::{self, block_on};
@@ -52,7 +52,7 @@ fn report(inspection: &Inspection, size: u64) -> Value {
         "digest": inspection.digest,
         "size": size,
         "imports": inspection.imports,
-        "pure_whatever_is_granted": is_pure(&inspection.imports, true),
+        "pure_whatever_is_granted": is_pure(&inspection.imports, &Capability::ALL),
     });
     let descriptor = match &inspection.descriptor {
         Descriptor::Plugin(plugin) => {
@@ -110,10 +110,10 @@ fn text(inspection: &Inspection, size: u64) -> String {
     }
     match &inspection.descriptor {
         Descriptor::Plugin(plugin) => {
-            lines.push(if is_pure(&inspection.imports, true) {
+            lines.push(if is_pure(&inspection.imports, &Capability::ALL) {
                 "  its steps are pure whatever is granted: anyone can re-run them".to_owned()
             } else {
-                "  its steps are pure until a bucket is granted; from then on they wait for a person unless a policy allows them".to_owned()
+                "  its steps are pure until a bucket or a destination is granted; from then on they wait for a person unless a policy allows them".to_owned()
             });
             let rows = plugin.steps.iter().map(|step| {
                 [

@@ -1,7 +1,7 @@
 //! One attempt of a step, run again from its record.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -12,8 +12,8 @@ use stepseal_receipts::record::{
     ComponentRef, HostCalls, Kind, Limits, Record, Span, Status, StepRef, TaskLink,
 };
 use stepseal_sandbox::{
-    Cancel, Invocation, KeyValueAccess, Limits as SandboxLimits, Outcome, Sandbox, StepCall,
-    StepRun, Transcript,
+    Access, Cancel, Invocation, Limits as SandboxLimits, Outcome, Sandbox, StepCall, StepRun,
+    Transcript, World,
 };
 
 use super::compare::{self, Comparison, first_difference};
@@ -21,6 +21,7 @@ use super::components::Components;
 use super::disclosed::{Disclosed, unblinded};
 use super::{NO_COMPONENT, OUT_OF_TIME_HERE, WALL_MIN};
 use crate::cli::output::told;
+use crate::engine::grants::GrantDocument;
 
 /// How the sandbox begins its word on a replay that it stopped at a call, and where the name of the call begins in it.
 const REPLAY_STOP: (&str, usize) = ("replay: host call ", "replay: ".len());
@@ -231,9 +232,26 @@ impl<'a> Ran<'a> {
             },
             seed: self.seed,
             start: self.time.start,
-            keyvalue: recorded.map_or(KeyValueAccess::None, KeyValueAccess::Replay),
+            access: Access {
+                config: self.config(disclosed)?,
+                world: recorded.map_or(World::None, World::Replay),
+            },
             cancel: Cancel::new(),
         })
+    }
+
+    /// The values that were granted, where the grant is disclosed: one that is not had none.
+    fn config(&self, disclosed: &Disclosed<'_>) -> anyhow::Result<BTreeMap<String, String>> {
+        let document = self
+            .record
+            .grants
+            .and_then(|digest| disclosed.blob(&digest));
+        let Some(document) = document else {
+            return Ok(BTreeMap::new());
+        };
+        let document: GrantDocument =
+            serde_json::from_slice(document).context("the disclosed grant cannot be read")?;
+        Ok(document.config)
     }
 
     fn compare(

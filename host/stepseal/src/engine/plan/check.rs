@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
-use stepseal_sandbox::{Stage, is_pure};
+use stepseal_sandbox::{Capability, Stage, is_pure};
 
 use super::refs::{Root, references};
 use super::submission::{Draft, DraftStep, Faults, Pin, read};
@@ -141,6 +141,7 @@ impl Engine {
                     Circumstances {
                         effectful: step.effects,
                         plan_asks: step.approval,
+                        outcome_unknown: false,
                     },
                 )
                 .as_str();
@@ -296,8 +297,14 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
 
 /// Whether the grants in force let a plugin touch the world.
 pub(crate) fn effects(plugin: &Plugin, rules: &Rules) -> bool {
-    let granted = !rules.grant(&plugin.row.name).document.buckets.is_empty();
-    !is_pure(&plugin.row.imports, granted)
+    let granted = rules.grant(&plugin.row.name).document.capabilities();
+    !is_pure(&plugin.row.imports, &granted)
+}
+
+/// Whether the grants in force let a plugin do what no commit undoes.
+pub(crate) fn leaves_host(plugin: &Plugin, rules: &Rules) -> bool {
+    let asks = |import: &String| Capability::Http.is_asked_by(import);
+    !rules.grant(&plugin.row.name).http.is_empty() && plugin.row.imports.iter().any(asks)
 }
 
 /// The input of a step that needs no other, where it can be made and fits.

@@ -8,8 +8,8 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    BucketSource, Cancel, Invocation, KeyValueAccess, Limits, Live, Outcome, Stage, StepCall,
-    StepRun,
+    Access, BucketSource, Cancel, HttpAccess, Invocation, Limits, Live, Outcome, Secrets, Stage,
+    StepCall, StepRun, World,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -17,7 +17,8 @@ use crate::engine::approvers::Given;
 use crate::engine::components::Plugin;
 use crate::engine::grants::Grant;
 use crate::engine::payload::{Payload, read_json};
-use crate::engine::plan::{INPUT_DEPTH_MAX, Plan, Unresolved, check::effects, resolve};
+use crate::engine::plan::check::{effects, leaves_host};
+use crate::engine::plan::{INPUT_DEPTH_MAX, Plan, Unresolved, resolve};
 use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
@@ -147,6 +148,8 @@ pub(super) struct Bench {
     pub(super) policies: Digest,
     pub(super) limits: Limits,
     pub(super) effects: bool,
+    /// It can do what no commit undoes.
+    pub(super) leaves_host: bool,
 }
 
 impl Bench {
@@ -168,6 +171,7 @@ impl Bench {
         Ok(Self {
             limits: step.limits.below(grant.limits()),
             effects: effects(&plugin, rules),
+            leaves_host: leaves_host(&plugin, rules),
             policies: rules.policies_digest,
             rules: Arc::clone(rules),
             plugin,
@@ -262,6 +266,8 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let circumstances = Circumstances {
         effectful: bench.effects,
         plan_asks: step.approval,
+        // Only an attempt that a stopped host left behind is followed by more of them than the plan wants.
+        outcome_unknown: view.attempt > step.retry.max_attempts,
     };
     let everything: Vec<Judgement> = view
         .plan_judgements
@@ -379,10 +385,14 @@ pub(super) async fn run(authorized: Authorized) -> Progress {
         limits: authorized.bench.limits,
         seed,
         start,
-        keyvalue: keyvalue(&authorized, &engine),
+        access: Access {
+            config: authorized.bench.grant.document.config.clone(),
+            world: world(&authorized, &engine),
+        },
         cancel: authorized.view.cancel.clone(),
     };
     let run = engine.0.sandbox.run(&component, call).await;
+    engine.count_requests(run.http);
     let end = engine.0.clock.now();
     let mut ran = Ran {
         seed,
@@ -431,16 +441,23 @@ async fn take_turns(authorized: &Authorized) -> Vec<OwnedMutexGuard<()>> {
     guards
 }
 
-fn keyvalue(authorized: &Authorized, engine: &Engine) -> KeyValueAccess {
+fn world(authorized: &Authorized, engine: &Engine) -> World {
     if !authorized.bench.effects {
-        return KeyValueAccess::None;
+        return World::None;
     }
     let source: Arc<dyn BucketSource> = Arc::new(crate::engine::buckets::StoredBuckets(
         Arc::clone(&engine.0.store),
     ));
-    KeyValueAccess::Live(Live {
-        buckets: authorized.bench.grant.document.buckets.clone(),
+    let grant = &authorized.bench.grant;
+    let http = authorized.bench.leaves_host.then(|| HttpAccess {
+        rules: Arc::clone(&grant.http),
+        secrets: Arc::new(Secrets::new(engine.0.secrets.of(grant))),
+        client: Arc::clone(&engine.0.http),
+    });
+    World::Live(Live {
+        buckets: grant.document.buckets.clone(),
         source,
+        http,
     })
 }
 

@@ -181,16 +181,21 @@ impl Runner {
                 self.task = before;
                 self.pending = Pending::default();
                 ran.authorized.conflicts += 1;
-                if ran.authorized.conflicts < CONFLICTS_MAX {
+                // What reached the network happened: that is an attempt, and whether there is another one says the plan.
+                let has_left = ran.run.http.has_left();
+                if ran.authorized.conflicts < CONFLICTS_MAX && !has_left {
                     self.running.spawn(attempt::run(ran.authorized));
                     return Ok(());
                 }
+                let how = if has_left {
+                    "changed while the step ran, after it had reached the network"
+                } else {
+                    "changed every time the step ran"
+                };
                 ran.finish = Finish::Failed {
                     status: Status::Unavailable,
                     code: Some("conflict".to_owned()),
-                    message: Some(format!(
-                        "key {key:?} of bucket {bucket:?} changed every time the step ran"
-                    )),
+                    message: Some(format!("key {key:?} of bucket {bucket:?} {how}")),
                 };
                 self.in_flight.remove(&index);
                 self.conclude(&mut ran)?;
@@ -377,16 +382,19 @@ impl Runner {
         Some(hostcalls)
     }
 
-    fn logged(&mut self, ran: &mut Ran, step: &str) -> Result<(), RunError> {
+    fn logged(&mut self, ran: &Ran, step: &str) -> Result<(), RunError> {
         if ran.run.logs.is_empty() && ran.run.logs_dropped == 0 {
             return Ok(());
         }
-        let lines = std::mem::take(&mut ran.run.logs)
-            .into_iter()
+        // Not taken: after a conflict it is said a second time.
+        let lines = ran
+            .run
+            .logs
+            .iter()
             .map(|line| LogLine {
                 level: line.level.as_str().to_owned(),
-                context: line.context,
-                message: line.message,
+                context: line.context.clone(),
+                message: line.message.clone(),
             })
             .collect();
         self.emit(Event::StepLogged {

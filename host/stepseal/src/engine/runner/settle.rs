@@ -165,9 +165,31 @@ impl Runner {
                 message,
             );
         }
+        if authorized.bench.leaves_host {
+            return self.interrupted(index, &authorized);
+        }
         self.in_flight.insert(index);
         self.running.spawn(attempt::run(authorized));
         Ok(())
+    }
+
+    /// Fails an attempt that was under way when a host stopped and that may have done what no commit undoes. There is always another
+    /// one, under the same idempotency key; where the plan allows none, a person is asked for it.
+    fn interrupted(&mut self, index: usize, authorized: &Authorized) -> Result<(), RunError> {
+        let attempt = authorized.view.attempt;
+        let message = "the host stopped while this attempt ran, and what it asked the network for may have happened";
+        self.fail_unrun(
+            index,
+            attempt,
+            &authorized.bench,
+            Status::Unavailable,
+            "interrupted",
+            message,
+        )?;
+        let step = &self.task.plan.steps[index];
+        let at = self.engine.after(step.retry.wait_ms(attempt));
+        let step = step.id.clone();
+        self.emit(Event::StepRetrying { step, attempt, at })
     }
 
     /// Ends an attempt that a host which is gone had authorised and that is not to be run again: a record that it may run is

@@ -226,7 +226,24 @@ pub(crate) async fn a_grant_replaces_the_one_before(fixture: &impl Fixture) {
         version: 1,
         ..grant("jq", "{}")
     };
-    assert_eq!(store.grants().await.unwrap(), [jq, second]);
+    assert_eq!(store.grants().await.unwrap(), [jq, second.clone()]);
+    let first = GrantRow {
+        version: 1,
+        ..grant("ledger", "{}")
+    };
+    let history = |limit| store.grant_history("ledger", limit);
+    assert_eq!(history(9).await.unwrap(), [second.clone(), first.clone()]);
+    assert_eq!(history(1).await.unwrap(), [second]);
+    assert_eq!(
+        store
+            .grant_document(&first.digest)
+            .await
+            .unwrap()
+            .as_deref(),
+        Some("{}"),
+        "what was in force once is still to be had by its digest"
+    );
+    assert_eq!(store.grant_document(&digest("none")).await.unwrap(), None);
 }
 
 pub(crate) async fn policies_are_in_force_until_unbound(fixture: &impl Fixture) {

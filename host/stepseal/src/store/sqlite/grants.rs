@@ -28,9 +28,8 @@ pub(super) async fn put(writer: &Writer, new: GrantRow, act: NewAct) -> Result<u
         .transact(move |connection| {
             Box::pin(async move {
                 let version: i64 = sqlx::query_scalar(
-                    "INSERT INTO grants (plugin, document, digest, version, changed_ms) VALUES ($1, $2, $3, 1, $4) \
-                     ON CONFLICT (plugin) DO UPDATE SET document = excluded.document, digest = excluded.digest, \
-                     version = grants.version + 1, changed_ms = excluded.changed_ms RETURNING version",
+                    "INSERT INTO grants (plugin, document, digest, version, changed_ms) SELECT $1, $2, $3, \
+                     COALESCE(MAX(version), 0) + 1, $4 FROM grants WHERE plugin = $1 RETURNING version",
                 )
                 .bind(new.plugin)
                 .bind(new.document)
@@ -47,21 +46,45 @@ pub(super) async fn put(writer: &Writer, new: GrantRow, act: NewAct) -> Result<u
 }
 
 pub(super) async fn of(readers: &SqlitePool, plugin: &str) -> Result<Option<GrantRow>, StoreError> {
-    sqlx::query_as::<_, GrantColumns>(select!("WHERE plugin = $1"))
-        .bind(plugin.to_owned())
-        .fetch_optional(readers)
-        .await?
-        .map(decode)
-        .transpose()
+    Ok(history(readers, plugin, 1).await?.pop())
 }
 
-pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<GrantRow>, StoreError> {
-    sqlx::query_as::<_, GrantColumns>(select!("ORDER BY plugin"))
+pub(super) async fn history(
+    readers: &SqlitePool,
+    plugin: &str,
+    limit: u32,
+) -> Result<Vec<GrantRow>, StoreError> {
+    sqlx::query_as::<_, GrantColumns>(select!("WHERE plugin = $1 ORDER BY version DESC LIMIT $2"))
+        .bind(plugin.to_owned())
+        .bind(i64::from(limit))
         .fetch_all(readers)
         .await?
         .into_iter()
         .map(decode)
         .collect()
+}
+
+pub(super) async fn document(
+    readers: &SqlitePool,
+    digest: &Digest,
+) -> Result<Option<String>, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT document FROM grants WHERE digest = $1 LIMIT 1")
+            .bind(row::bytes(digest))
+            .fetch_optional(readers)
+            .await?,
+    )
+}
+
+pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<GrantRow>, StoreError> {
+    sqlx::query_as::<_, GrantColumns>(select!(
+        "WHERE version = (SELECT MAX(version) FROM grants AS newer WHERE newer.plugin = grants.plugin) ORDER BY plugin"
+    ))
+    .fetch_all(readers)
+    .await?
+    .into_iter()
+    .map(decode)
+    .collect()
 }
 
 fn decode(

@@ -154,6 +154,14 @@ impl Store for SqliteStore {
         grants::of(&self.readers, plugin).await
     }
 
+    async fn grant_document(&self, digest: &Digest) -> Result<Option<String>, StoreError> {
+        grants::document(&self.readers, digest).await
+    }
+
+    async fn grant_history(&self, plugin: &str, limit: u32) -> Result<Vec<GrantRow>, StoreError> {
+        grants::history(&self.readers, plugin, limit).await
+    }
+
     async fn grants(&self) -> Result<Vec<GrantRow>, StoreError> {
         grants::all(&self.readers).await
     }
