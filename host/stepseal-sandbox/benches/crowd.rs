@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    CacheSettings, Cancel, Invocation, KeyValueAccess, Limits, Outcome, Sandbox, Settings,
-    StepCall, StepComponent,
+    Access, CacheSettings, Cancel, Invocation, Limits, Outcome, Sandbox, Settings, StepCall,
+    StepComponent,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -83,7 +83,7 @@ fn call() -> StepCall {
         limits: Limits::STEP,
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_790_000_000_000).expect("in range"),
-        keyvalue: KeyValueAccess::None,
+        access: Access::default(),
         cancel: Cancel::new(),
     }
 }
