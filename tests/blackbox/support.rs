@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::host::client::Client;
 
 /// How long a command may take before the test fails: long, since a machine may be busy, and reached only by a bug.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The most that the policy of [`allow`] lets a step spend without a person, and the most it lets a person approve.
 pub(crate) const APPROVAL_ABOVE: &str = "1000.00";

@@ -131,7 +131,7 @@ fn spellings(secret: &str) -> Vec<Vec<u8>> {
             .into_bytes(),
     ];
     let json = serde_json::Value::from(secret).to_string();
-    spelled.push(json[1..json.len() - 1].as_bytes().to_vec());
+    spelled.push(json.as_bytes()[1..json.len() - 1].to_vec());
     spelled.push(json[1..json.len() - 1].replace('/', "\\/").into_bytes());
     for engine in [&STANDARD, &URL_SAFE] {
         for before in 0..3 {
@@ -171,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_however_it_is_spelled() {
-        let hex: String = SECRET.bytes().map(|b| format!("{b:02X}")).collect();
+        let hex = String::from_utf8(hexadecimal(SECRET, ""))
+            .unwrap()
+            .to_uppercase();
         let mut spelled = vec![
             SECRET.to_owned(),
             serde_json::json!({ "a": SECRET }).to_string(),

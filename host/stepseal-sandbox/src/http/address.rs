@@ -24,7 +24,7 @@ const SPECIAL_V4: &[([u8; 4], u32)] = &[
     ([224, 0, 0, 0], 3),
 ];
 
-/// Networks within 2000::/3, outside of which nothing of IPv6 is public, that are not public either.
+/// Networks within `2000::/3`, outside of which nothing of IPv6 is public, that are not public either.
 const SPECIAL_V6: &[([u16; 8], u32)] = &[
     // Teredo, benchmarking, ORCHID and others.
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),

@@ -284,8 +284,12 @@ async fn refused_by_both(text: &str) -> [String; 2] {
 #[tokio::test]
 async fn what_no_limit_of_memory_counts_is_bounded_with_and_without_a_pool() {
     // Each function whose address is taken costs the host 32 bytes for every call.
-    let functions: String = (0..40_000).map(|index| format!(" {index}")).collect();
-    let addresses = format!("{} (elem declare func{functions})", "(func)".repeat(40_000));
+    let functions: Vec<String> = (0..40_000).map(|index| index.to_string()).collect();
+    let functions = functions.join(" ");
+    let addresses = format!(
+        "{} (elem declare func {functions})",
+        "(func)".repeat(40_000)
+    );
     let globals = "(global (mut i64) (i64.const 0))".repeat(80_000);
     let memories = "(memory 1)".repeat(9);
     let tables = "(table 1 funcref)".repeat(17);
