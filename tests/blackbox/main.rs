@@ -16,6 +16,7 @@ mod contract;
 mod data_dir;
 mod erasure;
 mod host;
+#[path = "../hostile/mod.rs"]
 mod hostile;
 mod keys;
 mod log;

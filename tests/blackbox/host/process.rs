@@ -16,6 +16,9 @@ use super::{PATIENCE, eventually, template};
 /// What the host says before its address, once it can be reached.
 const ANNOUNCEMENT: &str = " listens on ";
 
+/// The built program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stepseal");
+
 /// A data directory that is removed when its owner is gone.
 pub(crate) struct DataDir {
     temp: TempDir,
@@ -65,12 +68,28 @@ impl Host {
         Self::with(dir, &[])
     }
 
-    /// The same with further arguments.
+    /// The same as [`Host::with_guests`], with one processor for all of it.
+    pub(crate) fn with_guests_on_one_cpu() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+        let allowed = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let allowed = allowed.expect("Linux tells it").trim();
+        let cpu = allowed.split([',', '-']).next().expect("a list of numbers");
+        Self::run_by(&["taskset", "-c", cpu], template::with_guests(), &[])
+    }
+
+    /// The same as [`Host::on`] with further arguments.
     pub(crate) fn with(dir: DataDir, arguments: &[&str]) -> Self {
+        Self::run_by(&[], dir, arguments)
+    }
+
+    /// A host that is run by this command, which must become it.
+    fn run_by(command: &[&str], dir: DataDir, arguments: &[&str]) -> Self {
         let data = dir.path();
         let serve = ["serve", "--listen", "127.0.0.1:0", "--data"];
         let serve = [&serve[..], &[data.to_str().expect("UTF-8")], arguments].concat();
-        let (process, url) = Process::start(&serve);
+        let (process, url) = Process::start_by(command, &serve);
         let token = std::fs::read_to_string(dir.path().join("token"))
             .expect("a host that listens has a token");
         let client = Client::new(url, token.trim().to_owned());
@@ -122,7 +141,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the built program, which must say where it listens.
     pub(crate) fn start(arguments: &[&str]) -> (Self, String) {
-        let mut process = Self::spawn(arguments);
+        Self::start_by(&[], arguments)
+    }
+
+    /// The same, run by this command.
+    fn start_by(command: &[&str], arguments: &[&str]) -> (Self, String) {
+        let mut process = Self::spawn(&[command, &[PROGRAM][..], arguments].concat());
         let Some(url) = process.address() else {
             let status = process.wait();
             panic!("{arguments:?} did not start, {status}: {}", process.said());
@@ -130,9 +154,9 @@ impl Process {
         (process, url)
     }
 
-    fn spawn(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stepseal"))
-            .args(arguments)
+    fn spawn(command: &[&str]) -> Self {
+        let mut child = Command::new(command[0])
+            .args(&command[1..])
             .env_remove("STEPSEAL_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -2,32 +2,10 @@
 
 use std::time::Duration;
 
-use super::wat::Plugin;
+use super::wat::{Plugin, importing};
 use super::{call, load, run, sandbox};
 use crate::limits::LOG_LINES_MAX;
 use crate::{LogLevel, LogLine, Outcome};
-
-/// A plugin with one function imported from an interface; `lower` are options of the lowering.
-fn importing(
-    interface: &str,
-    types: &str,
-    name: &str,
-    signature: &str,
-    core: &str,
-    run: &str,
-) -> Plugin {
-    Plugin {
-        imports: format!(
-            "(import \"{interface}\" (instance $import {types} (export \"{name}\" (func {signature}))))
-             (core func $lowered (canon lower (func $import \"{name}\")
-                (memory (core memory $libc \"memory\")) (realloc (core func $libc \"realloc\"))))"
-        ),
-        with: "(with \"import\" (instance (export \"f\" (func $lowered))))".into(),
-        core_imports: format!("(import \"import\" \"f\" (func $f {core}))"),
-        run: run.into(),
-        ..Plugin::default()
-    }
-}
 
 fn output(text: &str) -> Outcome {
     Outcome::Ok {

@@ -40,6 +40,28 @@ pub(super) fn plugin_with(items: &str, run: &str) -> String {
     .text()
 }
 
+/// A plugin with one function imported from an interface: `$f` of the main module.
+pub(super) fn importing(
+    interface: &str,
+    types: &str,
+    name: &str,
+    signature: &str,
+    core: &str,
+    run: &str,
+) -> Plugin {
+    Plugin {
+        imports: format!(
+            "(import \"{interface}\" (instance $import {types} (export \"{name}\" (func {signature}))))
+             (core func $lowered (canon lower (func $import \"{name}\")
+                (memory (core memory $libc \"memory\")) (realloc (core func $libc \"realloc\"))))"
+        ),
+        with: "(with \"import\" (instance (export \"f\" (func $lowered))))".into(),
+        core_imports: format!("(import \"import\" \"f\" (func $f {core}))"),
+        run: run.into(),
+        ..Plugin::default()
+    }
+}
+
 /// Bytes, as data of a module.
 pub(super) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();

@@ -67,6 +67,10 @@ plugin! {
         "kv-write" => kv_write,
         /// Adds to the number under a key.
         "kv-add" => kv_add,
+        /// Writes a key of a bucket that is not its own.
+        "kv-write-elsewhere" => kv_write_elsewhere,
+        /// Makes timers and lets go of none.
+        "hoard-handles" => hoard_handles,
     }
 }
 
@@ -338,6 +342,39 @@ fn kv_add(_: &Call, input: Add) -> Result<Stored, Failure> {
         .ok_or_else(|| Failure::failed("the sum is too large"))?;
     bucket.set(&input.key, &sum)?;
     stored(&input.key)
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WriteElsewhere {
+    bucket: String,
+    key: String,
+    value: Value,
+}
+
+fn kv_write_elsewhere(_: &Call, input: WriteElsewhere) -> Result<Never, Failure> {
+    Bucket::open(&input.bucket)?.set(&input.key, &input.value)?;
+    Ok(Never {})
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Hoard {
+    handles: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Hoarded {
+    handles: u64,
+}
+
+fn hoard_handles(_: &Call, input: Hoard) -> Result<Hoarded, Failure> {
+    let held: Vec<_> = (0..input.handles)
+        .map(monotonic_clock::subscribe_duration)
+        .collect();
+    Ok(Hoarded {
+        handles: black_box(&held).len() as u64,
+    })
 }
 
 #[cfg(test)]

@@ -1,24 +1,17 @@
-//! A plugin that misbehaves in every way a guest can: each way is recorded and signed as what it was, the host is unharmed,
-//! and nobody beside it notices.
+//! The ways a step can end that are no attack, or that take more than one step to see: each is recorded and signed as what it was.
 
 use serde_json::{Value, json};
 use stepseal_receipts::record::{Kind, Record, Status};
 
+use super::wide_limits;
 use crate::host::Host;
 use crate::host::tasks::{id, one_step};
 use crate::support::{allow, ended};
-
-/// As much as an operator may give, so that a case is stopped by the limit it is about.
-fn wide_limits() -> Value {
-    json!({"fuel": 1_000_000_000_000_u64, "memory_bytes": 512 << 20, "wall_ms": 600_000, "output_bytes": 16 << 20})
-}
 
 /// One way to end.
 struct Case {
     step: &'static str,
     with: Value,
-    /// Where they are lower than [`tight_limits`] or higher.
-    limits: Value,
     attempts_max: u32,
     status: Status,
     /// A part of the message in the record; none where it is empty.
@@ -35,7 +28,6 @@ fn case(step: &'static str, with: Value, status: Status, says: &'static str) -> 
     Case {
         step,
         with,
-        limits: json!({}),
         attempts_max: 1,
         status,
         says,
@@ -44,23 +36,14 @@ fn case(step: &'static str, with: Value, status: Status, says: &'static str) -> 
 }
 
 impl Case {
-    fn under(mut self, limits: Value) -> Self {
-        self.limits = limits;
-        self
-    }
-
     fn tried(mut self, attempts_max: u32, attempts: usize) -> Self {
         (self.attempts_max, self.attempts) = (attempts_max, attempts);
         self
     }
 
     fn submission(&self) -> Value {
-        let mut limits = tight_limits();
-        for (name, value) in self.limits.as_object().unwrap() {
-            limits[name] = value.clone();
-        }
         let mut submission = one_step(&format!("hostile/{}", self.step), &self.with);
-        submission["plan"]["steps"][0]["limits"] = limits;
+        submission["plan"]["steps"][0]["limits"] = tight_limits();
         submission["plan"]["steps"][0]["retry"] =
             json!({"max_attempts": self.attempts_max, "backoff_ms": 1});
         submission
@@ -74,11 +57,6 @@ impl Case {
 fn cases() -> Vec<Case> {
     let fail = |kind: &str| json!({"kind": kind, "message": "as told"});
     vec![
-        case("loop", json!({}), Status::OutOfFuel, "").under(json!({"fuel": 50_000_000})),
-        case("loop", json!({}), Status::Timeout, "")
-            .under(json!({"fuel": 1_000_000_000_000_u64, "wall_ms": 200})),
-        case("recurse", json!({}), Status::Trap, "wasm trap"),
-        case("eat-memory", json!({}), Status::OutOfMemory, ""),
         case("eat-memory", json!({"bytes": 8 << 20}), Status::Ok, ""),
         case(
             "panic",
@@ -94,23 +72,10 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "big-output",
-            json!({"bytes": 2_000_000}),
-            Status::Failed,
-            "limit is 1048576",
-        ),
-        case(
-            "big-output",
             json!({"bytes": 100_000_000}),
             Status::OutOfMemory,
             "",
         ),
-        case(
-            "big-output",
-            json!({"bytes": 100_000_000}),
-            Status::Failed,
-            "too much data",
-        )
-        .under(json!({"fuel": 1_000_000_000_000_u64, "memory_bytes": 512 << 20})),
         case("sleep", json!({"ms": 3_600_000}), Status::Ok, ""),
         case("random", json!({"bytes": 32}), Status::Ok, ""),
         case("random", json!({"bytes": 1_000_000}), Status::Trap, ""),
@@ -145,7 +110,7 @@ fn attempts(records: &[(u64, Record)]) -> Vec<&Record> {
 }
 
 #[test]
-fn every_way_a_guest_can_end_is_recorded_and_signed_as_what_it_was() {
+fn every_other_way_a_guest_can_end_is_recorded_and_signed_as_what_it_was() {
     let host = Host::with_guests();
     host.grant("hostile", &json!({"limits": wide_limits()}));
     // All at once, so that they are in each other's way if anything is.
@@ -205,43 +170,6 @@ fn every_way_a_guest_can_end_is_recorded_and_signed_as_what_it_was() {
     host.get("/readyz");
 }
 
-/// Runs something on a thread that may use one processor only, as may whatever it starts.
-fn on_one_processor<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let pinned = || {
-        let thread = std::fs::read_link("/proc/thread-self").unwrap();
-        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        let allowed = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        let first: String = allowed
-            .unwrap()
-            .trim()
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
-        let thread = thread.file_name().unwrap().to_str().unwrap();
-        let taskset = std::process::Command::new("taskset")
-            .args(["--cpu-list", "--pid", &first, thread])
-            .output()
-            .unwrap();
-        assert!(taskset.status.success(), "{taskset:?}");
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(pinned).join().unwrap())
-}
-
-#[test]
-fn a_host_with_one_processor_answers_and_works_beside_runaway_guests() {
-    let host = on_one_processor(Host::with_guests);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let allowed = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    assert!(allowed.unwrap().trim().parse::<u32>().is_ok(), "{status}");
-
-    answers_beside_runaways(&host);
-}
-
 #[test]
 fn a_flood_of_log_lines_is_kept_up_to_a_limit_and_counted_beyond_it() {
     let host = Host::with_guests();
@@ -280,46 +208,6 @@ fn the_world_of_a_guest_is_virtual() {
     );
     assert_eq!(one["hex"].as_str().unwrap().len(), 32);
     assert_ne!(one, other, "two tasks were given the same randomness");
-}
-
-#[test]
-fn twenty_runaways_keep_neither_an_honest_task_nor_healthz_from_being_answered() {
-    answers_beside_runaways(&Host::with_guests());
-}
-
-fn answers_beside_runaways(host: &Host) {
-    const RUNAWAYS: usize = 20;
-    host.grant("hostile", &json!({"limits": wide_limits()}));
-    let honest = one_step(
-        "jq/filter",
-        &json!({"filter": "[range(100)] | add", "document": null}),
-    );
-    let runaways: Vec<String> = (0..RUNAWAYS)
-        .map(|_| id(&host.submit(&one_step("hostile/loop", &json!({})))))
-        .collect();
-    let answers_health = || {
-        let health = host.call("GET", "/healthz").authorization(None).send();
-        assert_eq!(health.expect(200).json()["status"], "ok");
-    };
-    answers_health();
-    let task = host.submit_and_wait(&honest);
-    assert_eq!(task["steps"][0]["output"]["result"], 4950, "{task}");
-    answers_health();
-    // They had fuel and time for minutes: all of them still run, and each can be stopped.
-    for id in &runaways {
-        let task = host.task(id);
-        assert!(
-            ["queued", "running"].contains(&task["state"].as_str().unwrap()),
-            "{task}"
-        );
-        host.call("POST", format!("/v1/tasks/{id}/cancel"))
-            .send()
-            .expect(200);
-    }
-    for id in &runaways {
-        assert_eq!(ended(host, id)["state"], "cancelled");
-        host.receipt_verified(id);
-    }
 }
 
 #[test]
