@@ -5,6 +5,7 @@ include guests.mk
 include python.mk
 include bench.mk
 include interop.mk
+include languages.mk
 include fuzz.mk
 
 HOST := target/release/stepseal
@@ -23,7 +24,7 @@ $(HOST):
 	@echo "host: building (the first time takes minutes, nearly all of it the compiler inside wasmtime)" >&2
 	@cargo build --release --locked -p stepseal
 
-test: guests test-guests wasm32 test-python ## every test
+test: guests test-guests language-guests wasm32 test-python ## every test
 	cargo test --locked --workspace
 
 wasm32: # the verifier is to run in browsers and guests too

@@ -18,6 +18,7 @@ mod erasure;
 mod host;
 mod hostile;
 mod keys;
+mod languages;
 mod log;
 mod metrics;
 mod outbound;
