@@ -2,7 +2,7 @@
 # Compilers come from PyPI, npm and crates at pinned versions, into target/languages; only python3-venv is the system's.
 
 LANGUAGES := target/languages
-LANGUAGE_GUESTS := summarise-c summarise-c-wasi summarise-qjs summarise-qjs-wasi
+LANGUAGE_GUESTS := summarise-c summarise-c-wasi summarise-qjs summarise-qjs-wasi summarise-qjs-async
 MORE_LANGUAGE_GUESTS := summarise-starlingmonkey summarise-starlingmonkey-wasi summarise-python summarise-python-wasi summarise-go
 
 .PHONY: language-guests languages

@@ -4,7 +4,7 @@
 #   scripts/languages/build.sh TOOLS summarise-c summarise-qjs ...
 #
 # TOOLS is what setup.sh made. A name that ends in -wasi is the toolchain's default: it imports the base of WASI 0.2. Without it
-# the toolchain was told to leave WASI out.
+# the toolchain was told to leave WASI out; with -async it uses what came with WASI 0.3.
 set -euo pipefail
 
 workspace=$(cd "$(dirname "$0")/../.." && pwd -P)
@@ -85,6 +85,7 @@ for name in "${@:2}"; do
         summarise-c-wasi) c reactor -DWASI ;;
         summarise-qjs) qjs --sync --stub-wasi ;;
         summarise-qjs-wasi) qjs --sync ;;
+        summarise-qjs-async) qjs ;;
         summarise-starlingmonkey) starlingmonkey "['random', 'stdio', 'clocks', 'http', 'fetch-event']" ;;
         summarise-starlingmonkey-wasi) starlingmonkey "['http', 'fetch-event']" ;;
         summarise-python) python --stub-wasi ;;

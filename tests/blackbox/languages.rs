@@ -10,12 +10,13 @@ use crate::host::{Host, guests};
 use crate::support::stepseal;
 
 /// What `make language-guests` builds.
-const LANGUAGES: [&str; 5] = [
+const LANGUAGES: [&str; 6] = [
     "summarise-rust",
     "summarise-c",
     "summarise-c-wasi",
     "summarise-qjs",
     "summarise-qjs-wasi",
+    "summarise-qjs-async",
 ];
 
 /// A document whose summary differs between those who count bytes, UTF-16 units and characters, or who stumble over escapes.

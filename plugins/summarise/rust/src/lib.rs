@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepseal_plugin::schemars::{Schema, SchemaGenerator};
-use stepseal_plugin::{Call, Failure, JsonSchema, plugin, schemars};
+use stepseal_plugin::{Call, Failure, JsonSchema, plugin};
 
 /// What is to be summarised.
 #[derive(Deserialize)]
