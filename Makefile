@@ -5,11 +5,12 @@ include guests.mk
 include python.mk
 include bench.mk
 include interop.mk
+include languages.mk
 include fuzz.mk
 
 HOST := target/release/stepseal
 
-.PHONY: help demo test ci fmt clippy wasm32
+.PHONY: help demo test determinism ci fmt clippy wasm32
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,8 +24,11 @@ $(HOST):
 	@echo "host: building (the first time takes minutes, nearly all of it the compiler inside wasmtime)" >&2
 	@cargo build --release --locked -p stepseal
 
-test: guests test-guests wasm32 test-python ## every test
+test: guests test-guests language-guests wasm32 test-python ## every test
 	cargo test --locked --workspace
+
+determinism: guests test-guests language-guests ## every guest 1,000 times pooled and not, on one processor and on two: the same bytes and fuel
+	STEPSEAL_DETERMINISM_RUNS=1000 cargo test --locked --workspace --test built determinism
 
 wasm32: # the verifier is to run in browsers and guests too
 	@scripts/build-guest.sh --check stepseal-receipts

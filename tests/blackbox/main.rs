@@ -19,6 +19,7 @@ mod host;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod keys;
+mod languages;
 mod log;
 mod metrics;
 mod outbound;

@@ -33,11 +33,18 @@ pub(crate) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 pub(crate) struct Artifact(Vec<u8>);
 
 impl Artifact {
-    /// Compiles a component. Takes long, and much memory for hostile bytes: call it where that is bounded.
-    pub(crate) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
-        engine
-            .precompile_component(bytes)
-            .map(Self)
+    /// Compiles a component for the first of these engines, or for the other if it is one of WASI 0.3. Takes long, and much memory
+    /// for hostile bytes: call it where that is bounded.
+    pub(crate) fn compile(
+        [plain, concurrent]: [&Engine; 2],
+        bytes: &[u8],
+    ) -> Result<Self, LoadError> {
+        let code = match Component::new(plain, bytes) {
+            Ok(component) if !imports_wasi_0_3(&component) => component.serialize(),
+            // The plain engine knows nothing of `async`: it refuses what has it before it compiles a function.
+            _ => concurrent.precompile_component(bytes),
+        };
+        code.map(Self)
             .map_err(|error| LoadError::Compile(message(format!("{error:#}"))))
     }
 
@@ -56,8 +63,14 @@ impl Artifact {
         self.0.len()
     }
 
-    /// Makes it ready for instantiation.
-    pub(crate) fn load(&self, engine: &Engine) -> Result<Component, LoadError> {
+    /// Makes it ready for instantiation, in whichever of these engines it was compiled for.
+    pub(crate) fn load(&self, engines: [&Engine; 2]) -> Result<Component, LoadError> {
+        let [plain, concurrent] = engines;
+        self.load_into(plain)
+            .or_else(|_| self.load_into(concurrent))
+    }
+
+    fn load_into(&self, engine: &Engine) -> Result<Component, LoadError> {
         #[expect(
             unsafe_code,
             reason = "the bytes are this program's own output: `Artifact` has no other source"
@@ -98,6 +111,13 @@ const NOW: Timestamps = Timestamps {
         tv_nsec: UTIME_NOW,
     },
 };
+
+/// Whether a component takes anything from WASI 0.3, which the plain engine does not offer, `async` or not.
+fn imports_wasi_0_3(component: &Component) -> bool {
+    let (engine, ty) = (component.engine(), component.component_type());
+    ty.imports(engine)
+        .any(|(name, _)| name.starts_with("wasi:") && name.contains("@0.3."))
+}
 
 /// Machine code on disk.
 pub(crate) struct Cache {

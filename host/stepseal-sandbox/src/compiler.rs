@@ -180,8 +180,8 @@ pub fn compile_stdin(memory_bytes: u64, cpu_seconds: u64) -> Result<(), String> 
         .lock()
         .read_to_end(&mut component)
         .map_err(|error| trouble(&error))?;
-    let engine = config::compiler().map_err(|error| trouble(&error))?;
-    let artifact = match Artifact::compile(&engine, &component) {
+    let engines = config::compilers().map_err(|error| trouble(&error))?;
+    let artifact = match Artifact::compile(engines.each_ref(), &component) {
         Ok(artifact) => artifact,
         Err(LoadError::Compile(reason)) => return Err(format!("{COMPONENT}{reason}")),
         Err(other) => return Err(trouble(&other)),

@@ -56,6 +56,11 @@ macro_rules! accessors {
                 self.0.digest
             }
 
+            /// The engine it was compiled for.
+            pub(crate) fn engine(&self) -> &Engine {
+                self.0.pre.engine()
+            }
+
             /// The interfaces it imports, sorted.
             pub fn imports(&self) -> &[String] {
                 &self.0.imports
@@ -195,9 +200,6 @@ where
         Some(_) => return Err(wrong("it is not a function".to_owned())),
         None => return Err(wrong("it is missing".to_owned())),
     };
-    if function.async_() {
-        return Err(wrong("it is an async function".to_owned()));
-    }
     function
         .typecheck::<Params, Return>(&ty.instance_type())
         .map_err(|error| wrong(format!("{error:#}")))

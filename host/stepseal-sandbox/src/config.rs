@@ -58,7 +58,7 @@ const OBSERVABLE: &[(&str, Set)] = &[
         c.wasm_memory64(false);
     }),
     // Collection and exceptions go together: with one on and the other off the compiler panics on some uploads. Shared memory
-    // and threads are not compiled in at all (the workspace's features of wasmtime), nor is component-model-async.
+    // and threads are not compiled in at all (the workspace's features of wasmtime).
     ("no-gc", |c| {
         c.wasm_gc(false);
         c.gc_support(false);
@@ -71,10 +71,13 @@ const OBSERVABLE: &[(&str, Set)] = &[
     }),
 ];
 
+/// What components of WASI 0.3 run with besides, and no others.
+const CONCURRENT: &str = "component-model-async";
+
 /// Digest of what a guest can observe of the engine: the same on every machine with this version.
 pub(crate) fn digest() -> Digest {
     let mut text = format!("stepseal/engine-config/v1\n{ENGINE}\n");
-    for (name, _) in OBSERVABLE {
+    for name in OBSERVABLE.iter().map(|(name, _)| *name).chain([CONCURRENT]) {
         text.push_str(name);
         text.push('\n');
     }
@@ -82,20 +85,21 @@ pub(crate) fn digest() -> Digest {
 }
 
 /// The configuration of an engine.
-fn config(pool: &PoolSettings, pooling: bool) -> Config {
+fn config(pool: Option<&PoolSettings>, concurrent: bool) -> Config {
     let mut config = Config::new();
     for (_, set) in OBSERVABLE {
         set(&mut config);
     }
-    // Only WASI 0.2 worlds are accepted, which are not concurrent; without it a call is cheaper.
-    config.concurrency_support(false);
+    // What only components of WASI 0.3 need: it makes every call dearer, of those of WASI 0.2 too. With it comes
+    // `component-model-async`, and nothing of what the standard does not have yet.
+    config.concurrency_support(concurrent);
     // Wasmtime asks the environment otherwise, and what is set there would make code that other processes cannot load.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX));
     // Traps name functions, for which neither is needed; both are a seventh of the machine code that is read at every start.
     config.generate_address_map(false);
     config.native_unwind_info(false);
-    if pooling {
+    if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(pool)));
     }
     config
@@ -131,10 +135,15 @@ fn pool_config(pool: &PoolSettings) -> PoolingAllocationConfig {
     config
 }
 
-/// An engine that only compiles. How instances are allocated is not compiled in, so it reserves nothing.
-pub(crate) fn compiler() -> Result<Engine, SandboxError> {
-    Engine::new(&config(&PoolSettings::default(), false))
+/// An engine whose instances are allocated on demand, so that it reserves nothing.
+fn on_demand(concurrent: bool) -> Result<Engine, SandboxError> {
+    Engine::new(&config(None, concurrent))
         .map_err(|error| SandboxError::Engine(format!("{error:#}")))
+}
+
+/// Engines that only compile: for components of WASI 0.2, and for those of WASI 0.3. How instances are allocated is not compiled in.
+pub(crate) fn compilers() -> Result<[Engine; 2], SandboxError> {
+    Ok([on_demand(false)?, on_demand(true)?])
 }
 
 /// The engines, and how they allocate.
@@ -143,6 +152,10 @@ pub(crate) struct Engines {
     pub(crate) policies: Engine,
     /// Refuses what a pool refuses. Only where there is no pool that does.
     pub(crate) bounds: Option<Engine>,
+    /// For components of WASI 0.3 of either kind. On demand: another pool would reserve terabytes for the few that need it.
+    pub(crate) concurrent: Engine,
+    /// Refuses for it what a pool refuses.
+    pub(crate) concurrent_bounds: Engine,
     pub(crate) allocator: String,
 }
 
@@ -155,6 +168,8 @@ pub(crate) fn engines(settings: &Settings) -> Result<Engines, SandboxError> {
                     steps,
                     policies,
                     bounds: None,
+                    concurrent: on_demand(true)?,
+                    concurrent_bounds: bounds(&settings.steps, true)?,
                     allocator: "pooling".to_owned(),
                 });
             }
@@ -170,22 +185,20 @@ pub(crate) fn engines(settings: &Settings) -> Result<Engines, SandboxError> {
     } else {
         "pooling is switched off".to_owned()
     };
-    let engine = |pool| {
-        Engine::new(&config(pool, false))
-            .map_err(|error| SandboxError::Engine(format!("{error:#}")))
-    };
     Ok(Engines {
-        steps: engine(&settings.steps)?,
-        policies: engine(&settings.policies)?,
-        bounds: Some(bounds(&settings.steps)?),
+        steps: on_demand(false)?,
+        policies: on_demand(false)?,
+        bounds: Some(bounds(&settings.steps, false)?),
+        concurrent: on_demand(true)?,
+        concurrent_bounds: bounds(&settings.steps, true)?,
         allocator: format!("on-demand: {why}"),
     })
 }
 
 /// An engine with a pool that has room for nobody, so that it takes next to no address space: loading a component there holds it
 /// against the pool's bounds, which the allocator on demand does not know.
-fn bounds(pool: &PoolSettings) -> Result<Engine, SandboxError> {
-    let mut config = config(pool, false);
+fn bounds(pool: &PoolSettings, concurrent: bool) -> Result<Engine, SandboxError> {
+    let mut config = config(None, concurrent);
     let mut empty = pool_config(pool);
     empty
         .total_component_instances(0)
@@ -199,7 +212,8 @@ fn bounds(pool: &PoolSettings) -> Result<Engine, SandboxError> {
 
 fn pooling_engines(settings: &Settings) -> Result<(Engine, Engine), String> {
     probe_address_space()?;
-    let engine = |pool| Engine::new(&config(pool, true)).map_err(|error| format!("{error:#}"));
+    let engine =
+        |pool| Engine::new(&config(Some(pool), false)).map_err(|error| format!("{error:#}"));
     Ok((engine(&settings.steps)?, engine(&settings.policies)?))
 }
 
@@ -250,7 +264,7 @@ mod tests {
         // If this fails, what guests can observe has changed: receipts of before will not re-run under this host.
         assert_eq!(
             digest().to_string(),
-            "sha256:92bc4d6ee80a3e8be8f6f932da2d0b4339a734cb7d201f84e13bef130d801fe3"
+            "sha256:842479dd87af79ca41d626ae1cfbff0a371d746f6b3341ca5c87a9ae7c326ebd"
         );
     }
 
@@ -264,8 +278,13 @@ mod tests {
         };
         let engines = engines(&Settings::default()).unwrap();
         assert_eq!(engines.allocator, "pooling");
-        let compiler = hash(&compiler().unwrap());
-        assert_eq!(hash(&bounds(&PoolSettings::default()).unwrap()), compiler);
+        let [compiler, concurrent] = compilers().unwrap().each_ref().map(hash);
+        assert_ne!(compiler, concurrent);
+        for (engine, compiler) in [(false, compiler), (true, concurrent)] {
+            let bounds = bounds(&PoolSettings::default(), engine).unwrap();
+            assert_eq!(hash(&bounds), compiler);
+        }
+        assert_eq!(hash(&engines.concurrent), concurrent);
         assert_eq!(
             [hash(&engines.steps), hash(&engines.policies)],
             [compiler; 2]

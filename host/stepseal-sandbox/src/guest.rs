@@ -1,7 +1,7 @@
 //! The state of one running guest: what its store carries from instantiation to the answer.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepseal_receipts::time::Timestamp;
@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     turn: Mutex<Option<OwnedSemaphorePermit>>,
     /// Whether the call has run for so long that it runs in turns only.
     long: AtomicBool,
+    /// Writes to streams, which cost as much as host calls.
+    writes: AtomicU64,
 }
 
 impl Shared {
@@ -89,6 +91,11 @@ impl Shared {
     /// Whether it does.
     pub(crate) fn takes_turns(&self) -> bool {
         self.long.load(Ordering::Relaxed)
+    }
+
+    /// Charges one write to a stream.
+    pub(crate) fn charge_call(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -119,6 +126,7 @@ impl Guest {
                 log: Mutex::default(),
                 turn: Mutex::default(),
                 long: AtomicBool::new(false),
+                writes: AtomicU64::new(0),
             }),
             stop: None,
             owed: 0,
@@ -135,7 +143,9 @@ impl Guest {
 
     /// Fuel that host calls cost until now.
     pub(crate) fn owed(&self) -> u64 {
+        let writes = self.shared.writes.load(Ordering::Relaxed);
         self.owed
+            .saturating_add(writes.saturating_mul(HOST_CALL_FUEL))
             .saturating_add(self.shared.log().printed_bytes() / HOST_BYTES_PER_FUEL)
     }
 

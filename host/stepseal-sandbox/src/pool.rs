@@ -142,6 +142,10 @@ impl Pool {
         let output_bytes = usize::try_from(limits.output_bytes).unwrap_or(usize::MAX);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX.max(output_bytes));
         store.set_max_component_handles(RESOURCES_MAX);
+        // Tasks, threads, streams and futures of WASI 0.3.
+        if let Some(table) = store.concurrent_resource_table() {
+            table.set_max_capacity(RESOURCES_MAX);
+        }
         store.set_epoch_deadline(1);
         let (ticks, deadline) = (self.ticks.clone(), self.ticks.after(limits.wall));
         let (turns, started) = (self.turns.clone(), self.ticks.now());
@@ -157,12 +161,15 @@ impl Pool {
             } else if used > fuel {
                 Stop::OutOfFuel
             } else if ticks.now() <= started + TICKS_FREE {
+                // Others run now; the guest does not wait.
+                store.data().shared.clock.stay();
                 return Ok(UpdateDeadline::Yield(1));
             } else {
                 let shared = Arc::clone(&store.data().shared);
                 *shared.turn() = None;
                 shared.take_turns();
-                let next = turns.clone().next(shared);
+                let next = turns.clone().next(Arc::clone(&shared));
+                let next = async move { shared.clock.outside(next).await };
                 return Ok(UpdateDeadline::YieldCustom(1, Box::pin(next)));
             };
             Err(store.data_mut().stop(stop))

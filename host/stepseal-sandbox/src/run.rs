@@ -177,7 +177,13 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(pin!(running), limits.wall, &cancel, &shared).await;
+    let ended = guard(
+        pin!(shared.clock.pass_waits(running)),
+        limits.wall,
+        &cancel,
+        &shared,
+    )
+    .await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
@@ -424,7 +430,13 @@ pub(crate) async fn policy(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(pin!(running), limits.wall, &cancel, &shared).await;
+    let ended = guard(
+        pin!(shared.clock.pass_waits(running)),
+        limits.wall,
+        &cancel,
+        &shared,
+    )
+    .await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
@@ -555,7 +567,13 @@ pub(crate) async fn describe_step(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(pin!(running), DESCRIBE.wall, &cancel, &shared).await;
+    let ended = guard(
+        pin!(shared.clock.pass_waits(running)),
+        DESCRIBE.wall,
+        &cancel,
+        &shared,
+    )
+    .await;
     let said = described(&mut store, ended)?;
     descriptor::plugin(said)
         .map(Descriptor::Plugin)
@@ -588,7 +606,13 @@ pub(crate) async fn describe_policy(
             .await
             .map_err(Ended::Running)
     };
-    let ended = guard(pin!(running), DESCRIBE.wall, &cancel, &shared).await;
+    let ended = guard(
+        pin!(shared.clock.pass_waits(running)),
+        DESCRIBE.wall,
+        &cancel,
+        &shared,
+    )
+    .await;
     let said = described(&mut store, ended)?;
     descriptor::policy(said)
         .map(Descriptor::Policy)

@@ -1,4 +1,4 @@
-//! The sandbox: two engines, their pools, and the components that are ready to run.
+//! The sandbox: its engines, their pools, and the components that are ready to run.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,7 @@ use stepseal_receipts::digest::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use wasmtime::Engine;
+use wasmtime::component::Linker;
 
 use crate::artifact::{Artifact, Cache};
 use crate::call::{PolicyCall, PolicyRun, StepCall, StepRun};
@@ -15,13 +16,14 @@ use crate::compiler;
 use crate::component::{
     Kind, PolicyComponent, StepComponent, check_preamble, link_policy, link_step,
 };
-use crate::config;
+use crate::config::{self, Engines};
 use crate::descriptor::Inspection;
 use crate::error::{LoadError, SandboxError};
+use crate::guest::Guest;
 use crate::pool::Pool;
 use crate::progress::{Compilation, Progress};
 use crate::run;
-use crate::settings::{Compiler, RuntimeInfo, Settings};
+use crate::settings::{Compiler, PoolSettings, RuntimeInfo, Settings};
 use crate::ticker;
 
 /// Compilations at a time. One: compiling is the cheapest attack on a host, and takes all of a core and much memory.
@@ -39,9 +41,12 @@ const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    steps: Pool,
-    policies: Pool,
+    steps: Pools,
+    policies: Pools,
+    /// Refuses what a pool refuses, where there is none.
     bounds: Option<Engine>,
+    /// The same for components of WASI 0.3, for which there never is one.
+    concurrent_bounds: Engine,
     cache: Option<Cache>,
     compiler: Compiler,
     compile_bytes_max: usize,
@@ -63,22 +68,38 @@ impl Sandbox {
     /// Sets up engines, pools and the thread that stops overlong calls.
     pub fn new(settings: Settings) -> Result<Self, SandboxError> {
         let engine_error = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
-        let engines = config::engines(&settings)?;
+        let Engines {
+            steps,
+            policies,
+            bounds,
+            concurrent,
+            concurrent_bounds,
+            allocator,
+        } = config::engines(&settings)?;
         let ticks =
-            ticker::start([&engines.steps, &engines.policies]).map_err(SandboxError::Ticker)?;
-        let linker = step_linker(&engines.steps).map_err(engine_error)?;
-        let steps = Pool::new(engines.steps, linker, &settings.steps, ticks.clone());
-        let linker = policy_linker(&engines.policies).map_err(engine_error)?;
-        let progress = Progress::new(ticks.clone());
-        let policies = Pool::new(engines.policies, linker, &settings.policies, ticks);
+            ticker::start([&steps, &policies, &concurrent]).map_err(SandboxError::Ticker)?;
+        let pools = |plain: Engine, of: &PoolSettings, link: Link| -> wasmtime::Result<Pools> {
+            let pool = |engine: Engine, concurrent: bool| -> wasmtime::Result<Pool> {
+                let linker = link(&engine, concurrent)?;
+                Ok(Pool::new(engine, linker, of, ticks.clone()))
+            };
+            Ok(Pools {
+                plain: pool(plain, false)?,
+                concurrent: pool(concurrent.clone(), true)?,
+            })
+        };
+        let steps = pools(steps, &settings.steps, step_linker).map_err(engine_error)?;
+        let policies = pools(policies, &settings.policies, policy_linker).map_err(engine_error)?;
+        let progress = Progress::new(ticks);
         let cache = settings
             .cache
-            .map(|cache| Cache::new(cache, &steps.engine))
+            .map(|cache| Cache::new(cache, &steps.plain.engine))
             .transpose()?;
         Ok(Self(Arc::new(Inner {
             steps,
             policies,
-            bounds: engines.bounds,
+            bounds,
+            concurrent_bounds,
             cache,
             compiler: settings.compiler,
             compile_bytes_max: settings.compile_bytes_max,
@@ -88,7 +109,7 @@ impl Sandbox {
             runtime: RuntimeInfo {
                 engine: config::ENGINE.to_owned(),
                 config: config::digest(),
-                allocator: engines.allocator,
+                allocator,
             },
         })))
     }
@@ -111,11 +132,11 @@ impl Sandbox {
         let (imports, descriptor) = match &ready {
             Ready::Step(step) => (
                 step.imports(),
-                run::describe_step(&self.0.steps, step).await?,
+                run::describe_step(self.0.steps.of(step.engine()), step).await?,
             ),
             Ready::Policy(policy) => (
                 policy.imports(),
-                run::describe_policy(&self.0.policies, policy).await?,
+                run::describe_policy(self.0.policies.of(policy.engine()), policy).await?,
             ),
         };
         Ok(Inspection {
@@ -158,12 +179,12 @@ impl Sandbox {
 
     /// Runs one attempt of a step in a fresh instance. Every way it can end is an [`Outcome`](crate::Outcome).
     pub async fn run(&self, component: &StepComponent, call: StepCall) -> StepRun {
-        run::step(&self.0.steps, component, call).await
+        run::step(self.0.steps.of(component.engine()), component, call).await
     }
 
     /// Asks a policy in a fresh instance.
     pub async fn evaluate(&self, component: &PolicyComponent, call: PolicyCall) -> PolicyRun {
-        run::policy(&self.0.policies, component, call).await
+        run::policy(self.0.policies.of(component.engine()), component, call).await
     }
 
     async fn load(
@@ -213,7 +234,7 @@ impl Sandbox {
         match &self.0.compiler {
             Compiler::InProcess => {
                 let inner = Arc::clone(&self.0);
-                let compile = move || Artifact::compile(&inner.steps.engine, &bytes);
+                let compile = move || Artifact::compile(inner.steps.engines(), &bytes);
                 blocking(move || Ok((compile()?, turn))).await
             }
             // Where the caller goes away, the process is killed.
@@ -233,7 +254,7 @@ impl Sandbox {
         let inner = Arc::clone(&self.0);
         blocking(move || {
             let _turn = turn;
-            artifact.load(&inner.steps.engine).map(drop)
+            artifact.load(inner.steps.engines()).map(drop)
         })
         .await
     }
@@ -306,19 +327,52 @@ impl Inner {
     }
 
     fn link(&self, digest: Digest, artifact: &Artifact) -> Result<Ready, LoadError> {
-        if let Some(bounds) = &self.bounds {
-            artifact.load(bounds)?;
+        let component = artifact.load(self.steps.engines())?;
+        let bounds = if Engine::same(component.engine(), &self.steps.concurrent.engine) {
+            Some(&self.concurrent_bounds)
+        } else {
+            self.bounds.as_ref()
+        };
+        if let Some(bounds) = bounds {
+            artifact.load([bounds, bounds])?;
         }
-        let component = artifact.load(&self.steps.engine)?;
         let ready = match Kind::of(&component)? {
-            Kind::Plugin => Ready::Step(link_step(&self.steps, &component, digest)?),
+            Kind::Plugin => {
+                let pool = self.steps.of(component.engine());
+                Ready::Step(link_step(pool, &component, digest)?)
+            }
             Kind::Policy => {
-                let component = artifact.load(&self.policies.engine)?;
-                Ready::Policy(link_policy(&self.policies, &component, digest)?)
+                let component = artifact.load(self.policies.engines())?;
+                let pool = self.policies.of(component.engine());
+                Ready::Policy(link_policy(pool, &component, digest)?)
             }
         };
         self.ready().insert(digest, ready.clone(), artifact.bytes());
         Ok(ready)
+    }
+}
+
+/// Makes a linker for an engine, concurrent or not.
+type Link = fn(&Engine, bool) -> wasmtime::Result<Linker<Guest>>;
+
+/// Where components of one kind run: those of WASI 0.2, and those of WASI 0.3.
+struct Pools {
+    plain: Pool,
+    concurrent: Pool,
+}
+
+impl Pools {
+    fn engines(&self) -> [&Engine; 2] {
+        [&self.plain.engine, &self.concurrent.engine]
+    }
+
+    /// The pool of an engine's components.
+    fn of(&self, engine: &Engine) -> &Pool {
+        if Engine::same(engine, &self.plain.engine) {
+            &self.plain
+        } else {
+            &self.concurrent
+        }
     }
 }
 

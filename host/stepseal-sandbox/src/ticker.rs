@@ -33,8 +33,8 @@ impl Ticks {
     }
 }
 
-/// Starts the thread. It ends when both engines are gone.
-pub(crate) fn start(engines: [&Engine; 2]) -> std::io::Result<Ticks> {
+/// Starts the thread. It ends when the engines are gone.
+pub(crate) fn start<const N: usize>(engines: [&Engine; N]) -> std::io::Result<Ticks> {
     let ticks = Ticks::default();
     let counter = ticks.clone();
     let engines = engines.map(Engine::weak);
@@ -44,7 +44,7 @@ pub(crate) fn start(engines: [&Engine; 2]) -> std::io::Result<Ticks> {
     Ok(ticks)
 }
 
-fn run(engines: &[EngineWeak; 2], ticks: &Ticks) {
+fn run<const N: usize>(engines: &[EngineWeak; N], ticks: &Ticks) {
     loop {
         std::thread::sleep(TICK);
         let alive = engines

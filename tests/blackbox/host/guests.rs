@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Where `make guests test-guests` puts components.
+/// Where `make guests test-guests language-guests` puts components.
 fn dir() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "..", "target", "guests"]
         .iter()
@@ -19,7 +19,7 @@ pub(crate) fn bytes(name: &str) -> Vec<u8> {
     let path = path(name);
     std::fs::read(&path).unwrap_or_else(|error| {
         panic!(
-            "there is no component {} ({error}): run `make guests test-guests`",
+            "there is no component {} ({error}): run `make guests test-guests language-guests`",
             path.display()
         )
     })

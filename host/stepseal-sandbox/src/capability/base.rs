@@ -1,7 +1,10 @@
-//! The part of WASI 0.2 that toolchains pull in, with nothing behind it: no files, no environment, no arguments, an
+//! The part of WASI 0.2 and 0.3 that toolchains pull in, with nothing behind it: no files, no environment, no arguments, an
 //! ended stdin, sockets that refuse; stdout and stderr go into the log.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 use wasmtime::component::{HasData, Linker, ResourceTable};
@@ -10,6 +13,7 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::{cli, filesystem, sockets};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p3;
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
 use wasmtime_wasi::{WasiCtx, WasiView as _};
 use wasmtime_wasi_io::async_trait;
@@ -64,6 +68,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     Ok(())
 }
 
+/// The same of WASI 0.3.
+pub(crate) fn add_wasi_0_3_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    p3::cli::add_to_linker(linker)?;
+    p3::filesystem::add_to_linker(linker)?;
+    p3::sockets::add_to_linker(linker)
+}
+
 /// A context in which nothing is granted. Its own clocks and randomness are never linked, so that what they start
 /// from does not matter.
 pub(crate) fn empty_context(shared: &Arc<Shared>) -> WasiCtx {
@@ -100,12 +111,32 @@ impl IsTerminal for Print {
 
 impl StdoutStream for Print {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for this, and it is not linked.
-        Box::new(tokio::io::sink())
+        Box::new(self.clone())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
         Box::new(self.clone())
+    }
+}
+
+/// How components of WASI 0.3 print. What they send through a stream reaches no host call of theirs, so it is charged here.
+impl AsyncWrite for Print {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.shared.charge_call();
+        self.shared.log().print(self.to, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -2,18 +2,20 @@
 //! moves it forward at once, and so does looking at it, by a little, so that a loop that waits for a time to come ends. Requests to
 //! the network take none of it: whoever waits or looks finds them answered.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use stepseal_receipts::time::Timestamp;
 use tokio::task::unconstrained;
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+use wasmtime_wasi::p3::bindings::clocks as clocks_0_3;
 use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::bindings::wasi::io::poll;
 
@@ -36,7 +38,15 @@ pub(crate) struct Clock {
     elapsed: AtomicU64,
     /// The earliest deadline among the timers that were found waiting in this poll.
     earliest: AtomicU64,
+    /// Waits of WASI 0.3, by when they end and then in the order in which they began.
+    waits: Mutex<BTreeMap<WaitKey, Option<Waker>>>,
+    waits_begun: AtomicU64,
+    /// The guest has more to do, or the host for it, although nothing could go on in this poll.
+    busy: AtomicBool,
 }
+
+/// When a wait ends, and its number.
+type WaitKey = (u64, u64);
 
 impl Clock {
     pub(crate) fn new(start: Timestamp) -> Self {
@@ -44,6 +54,9 @@ impl Clock {
             start: Duration::from_millis(start.unix_ms()),
             elapsed: AtomicU64::new(0),
             earliest: AtomicU64::new(NO_DEADLINE),
+            waits: Mutex::default(),
+            waits_begun: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
         }
     }
 
@@ -84,10 +97,162 @@ impl Clock {
     }
 }
 
+/// Waits of WASI 0.3, any number at a time. Only one thread at a time runs the guest, and so what happens does not depend on how
+/// fast it runs: time passes only where the guest, in all its tasks, can do nothing but wait, and then to the end of one wait.
+impl Clock {
+    fn waits(&self) -> MutexGuard<'_, BTreeMap<WaitKey, Option<Waker>>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that whoever waits now is not the guest's own doing: time must not pass for it.
+    pub(crate) fn stay(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for work of the host, such as reading a bucket.
+    pub(crate) async fn outside<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            let polled = work.as_mut().poll(cx);
+            if polled.is_pending() {
+                self.stay();
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Runs a guest, and lets time pass whenever all of it waits.
+    pub(crate) async fn pass_waits<F: Future>(&self, guest: F) -> F::Output {
+        let mut guest = pin!(guest);
+        poll_fn(|cx| {
+            loop {
+                self.busy.store(false, Ordering::Relaxed);
+                if let Poll::Ready(output) = guest.as_mut().poll(cx) {
+                    return Poll::Ready(output);
+                }
+                if self.busy.load(Ordering::Relaxed) || !self.end_next_wait() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Moves the clock to the end of the next wait. `false` if there is none.
+    fn end_next_wait(&self) -> bool {
+        let Some(((deadline, _), waker)) = self.waits().pop_first() else {
+            return false;
+        };
+        self.advance_to(deadline);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    async fn wait(&self, deadline: u64) {
+        if deadline <= self.elapsed.load(Ordering::Relaxed) {
+            return;
+        }
+        let number = self.waits_begun.fetch_add(1, Ordering::Relaxed);
+        let wait = Wait {
+            clock: self,
+            key: (deadline, number),
+        };
+        self.waits().insert(wait.key, None);
+        poll_fn(|cx| match self.waits().get_mut(&wait.key) {
+            Some(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        })
+        .await;
+    }
+}
+
+/// Takes a wait that nobody is interested in any more out of the clock.
+struct Wait<'a> {
+    clock: &'a Clock,
+    key: WaitKey,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.clock.waits().remove(&self.key);
+    }
+}
+
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wall_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     monotonic_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     poll::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+/// The same clock for components of WASI 0.3.
+pub(crate) fn add_wasi_0_3_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    clocks_0_3::types::add_to_linker::<Guest, Clocks>(linker, |guest| guest)?;
+    clocks_0_3::system_clock::add_to_linker::<Guest, Clocks>(linker, |guest| guest)?;
+    clocks_0_3::monotonic_clock::add_to_linker::<Guest, Clocks>(linker, |guest| guest)
+}
+
+/// Gives the guest to functions that wait, as a type of this crate.
+struct Clocks;
+
+impl HasData for Clocks {
+    type Data<'a> = &'a mut Guest;
+}
+
+impl clocks_0_3::types::Host for Guest {}
+
+impl clocks_0_3::system_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<clocks_0_3::system_clock::Instant> {
+        let now = wall_clock::Host::now(self)?;
+        Ok(clocks_0_3::system_clock::Instant {
+            seconds: i64::try_from(now.seconds)?,
+            nanoseconds: now.nanoseconds,
+        })
+    }
+
+    fn get_resolution(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::resolution(self)
+    }
+}
+
+impl clocks_0_3::monotonic_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::now(self)
+    }
+
+    fn get_resolution(&mut self) -> wasmtime::Result<u64> {
+        monotonic_clock::Host::resolution(self)
+    }
+}
+
+impl<T: 'static> clocks_0_3::monotonic_clock::HostWithStore<T> for Clocks {
+    async fn wait_until(store: &Accessor<T, Self>, when: u64) -> wasmtime::Result<()> {
+        wait(store, |_| when.saturating_sub(MONOTONIC_START_NS)).await
+    }
+
+    async fn wait_for(store: &Accessor<T, Self>, duration: u64) -> wasmtime::Result<()> {
+        wait(store, |now| now.saturating_add(duration)).await
+    }
+}
+
+/// Waits until the clock has come to what is made of its time now.
+async fn wait<T: 'static>(
+    store: &Accessor<T, Clocks>,
+    deadline: impl FnOnce(u64) -> u64,
+) -> wasmtime::Result<()> {
+    let shared = store.with(|mut access| {
+        let guest = access.get();
+        guest.charge(0);
+        Arc::clone(&guest.shared)
+    });
+    let now = shared.clock.elapsed.load(Ordering::Relaxed);
+    shared.clock.wait(deadline(now)).await;
+    Ok(())
 }
 
 impl wall_clock::Host for Guest {

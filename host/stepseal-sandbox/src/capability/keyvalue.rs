@@ -261,7 +261,10 @@ impl Guest {
         }
         let replayed = matches!(source, Source::Replay(_));
         let (response, held) = match source {
-            Source::Live(live) => match live.source.get(&place.0, &place.1).await {
+            Source::Live(live) => match (self.shared.clock)
+                .outside(live.source.get(&place.0, &place.1))
+                .await
+            {
                 Ok(held) => (
                     canonical_json::canonical(&encode_value(held.as_ref())),
                     held,
@@ -430,7 +433,7 @@ impl store::HostBucket for Guest {
         let (response, page) = match source {
             Source::Live(live) => {
                 let keys = live.source.keys(&bucket, after.as_deref(), KEY_PAGE_MAX);
-                match keys.await {
+                match self.shared.clock.outside(keys).await {
                     Ok(page) => (canonical_json::canonical(&encode_page(&page)), page),
                     Err(error) => return Err(self.buckets_unavailable(&bucket, &error.0)),
                 }

@@ -16,9 +16,9 @@ use crate::bindings::capabilities::{
 };
 use crate::guest::Guest;
 
-/// Everything a plugin may import.
-pub(crate) fn step_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = policy_linker(engine)?;
+/// Everything a plugin may import; that of WASI 0.3 where the engine is a concurrent one.
+pub(crate) fn step_linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = policy_linker(engine, concurrent)?;
     let l = &mut linker;
     wasi_logging::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
     store::add_to_linker::<Guest, HasSelf<Guest>>(l, |guest| guest)?;
@@ -30,16 +30,21 @@ pub(crate) fn step_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 /// Everything a policy may import: the base, which touches nothing.
-pub(crate) fn policy_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+pub(crate) fn policy_linker(engine: &Engine, concurrent: bool) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     base::add_to_linker(&mut linker)?;
     clocks::add_to_linker(&mut linker)?;
     random::add_to_linker(&mut linker)?;
+    if concurrent {
+        base::add_wasi_0_3_to_linker(&mut linker)?;
+        clocks::add_wasi_0_3_to_linker(&mut linker)?;
+        random::add_wasi_0_3_to_linker(&mut linker)?;
+    }
     Ok(linker)
 }
 
-/// Interfaces of [`policy_linker`], all of WASI 0.2.
-const BASE: &[&str] = &[
+/// Interfaces of [`policy_linker`] of WASI 0.2.
+const BASE_0_2: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -69,17 +74,42 @@ const BASE: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
+/// Interfaces of [`policy_linker`] of WASI 0.3.
+const BASE_0_3: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
 /// Whether `name` is in the base that every guest may import.
 pub(crate) fn is_base(name: &str) -> bool {
-    is_of_0_2(name, BASE)
+    is_of("0.2.", name, BASE_0_2) || is_of("0.3.", name, BASE_0_3)
 }
 
-/// Whether `name` is one of these interfaces in a patch of WASI 0.2.
-fn is_of_0_2(name: &str, interfaces: &[&str]) -> bool {
+/// Whether `name` is one of these interfaces in a patch of this version of WASI.
+fn is_of(patches: &str, name: &str, interfaces: &[&str]) -> bool {
     let Some((interface, version)) = name.split_once('@') else {
         return false;
     };
-    version.starts_with("0.2.") && interfaces.contains(&interface)
+    version.starts_with(patches) && interfaces.contains(&interface)
 }
 
 /// Whether `name` is a capability that a plugin may import.
@@ -91,7 +121,7 @@ pub(crate) fn is_capability(name: &str) -> bool {
             | "wasi:keyvalue/atomics@0.2.0-draft"
             | "wasi:keyvalue/batch@0.2.0-draft"
             | "wasi:config/store@0.2.0-rc.1"
-    ) || is_of_0_2(name, &http::INTERFACES)
+    ) || is_of("0.2.", name, &http::INTERFACES)
 }
 
 #[cfg(test)]
@@ -99,12 +129,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_base_is_offered_in_every_patch_of_wasi_0_2() {
-        assert!(is_base("wasi:cli/environment@0.2.0") && is_base("wasi:cli/environment@0.2.9"));
+    fn the_base_is_offered_in_every_patch_of_wasi_0_2_and_0_3() {
+        for version in ["0.2.0", "0.2.9", "0.3.0", "0.3.1"] {
+            assert!(is_base(&format!("wasi:cli/environment@{version}")));
+        }
         assert!(is_capability("wasi:http/types@0.2.0"));
         for name in [
             "wasi:cli/environment",
-            "wasi:cli/environment@0.3.0",
+            "wasi:cli/environment@0.4.0",
+            "wasi:io/poll@0.3.0",
+            "wasi:clocks/system-clock@0.2.0",
             "wasi:http/types@0.2.0",
             "wasi:keyvalue/store@0.2.0-draft",
         ] {

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::p3::bindings::random as random_0_3;
 
 use crate::guest::Guest;
 use crate::limits::RANDOM_BYTES_MAX;
@@ -53,6 +54,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     insecure_seed::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
+/// The same of WASI 0.3: the same streams too.
+pub(crate) fn add_wasi_0_3_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    random_0_3::random::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    random_0_3::insecure::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    random_0_3::insecure_seed::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
 /// An empty buffer of the size asked for, if the host is willing.
 fn buffer(guest: &mut Guest, len: u64) -> wasmtime::Result<Vec<u8>> {
     if len > RANDOM_BYTES_MAX {
@@ -96,5 +104,31 @@ impl insecure_seed::Host for Guest {
         self.charge(16);
         let mut generator = Random::generator(self.random.seed, INSECURE_SEED_STREAM);
         Ok((generator.next_u64(), generator.next_u64()))
+    }
+}
+
+impl random_0_3::random::Host for Guest {
+    fn get_random_bytes(&mut self, len_max: u64) -> wasmtime::Result<Vec<u8>> {
+        random::Host::get_random_bytes(self, len_max.min(RANDOM_BYTES_MAX))
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        random::Host::get_random_u64(self)
+    }
+}
+
+impl random_0_3::insecure::Host for Guest {
+    fn get_insecure_random_bytes(&mut self, len_max: u64) -> wasmtime::Result<Vec<u8>> {
+        insecure::Host::get_insecure_random_bytes(self, len_max.min(RANDOM_BYTES_MAX))
+    }
+
+    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        insecure::Host::get_insecure_random_u64(self)
+    }
+}
+
+impl random_0_3::insecure_seed::Host for Guest {
+    fn get_insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
+        insecure_seed::Host::insecure_seed(self)
     }
 }

@@ -1,0 +1,142 @@
+//! Components of WASI 0.3: the same limits, clock, randomness and log as those of WASI 0.2 have, and what only they can try.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use stepseal_receipts::digest::Digest;
+use stepseal_sandbox::{LogLevel, Outcome, Sandbox, Settings, StepCall, StepRun};
+
+use super::{call, component};
+
+fn sandbox() -> &'static Sandbox {
+    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+    SANDBOX.get_or_init(|| Sandbox::new(Settings::default()).unwrap())
+}
+
+async fn run_call(call: StepCall) -> StepRun {
+    let bytes = component("concurrent");
+    let step = sandbox()
+        .step(Digest::of(&bytes), || Ok(bytes))
+        .await
+        .unwrap();
+    sandbox().run(&step, call).await
+}
+
+async fn run(step_type: &str) -> StepRun {
+    run_call(call(step_type, "{}")).await
+}
+
+#[track_caller]
+fn output(run: &StepRun) -> serde_json::Value {
+    match &run.outcome {
+        Outcome::Ok { output } => serde_json::from_slice(output).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn it_is_looked_into_like_any_other() {
+    let inspection = sandbox()
+        .inspect(Arc::from(component("concurrent")))
+        .await
+        .unwrap();
+    let imports = inspection.imports.join(" ");
+    assert!(
+        imports.contains("wasi:clocks/monotonic-clock@0.3.0"),
+        "{imports}"
+    );
+}
+
+#[tokio::test]
+async fn clock_and_randomness_are_those_of_the_record() {
+    let ran = run("look").await;
+    let seen = output(&ran);
+    assert_eq!(seen["names"], 100);
+    assert_eq!(seen["seconds"], 1_790_000_000);
+    assert_eq!(seen["waited_ms"], 3_600_000, "it waited, and at once");
+    assert!(ran.virtual_elapsed >= Duration::from_hours(1));
+    let mut other = call("look", "{}");
+    other.seed = [8; 32];
+    assert_ne!(output(&run_call(other).await)["random"], seen["random"]);
+}
+
+#[tokio::test]
+async fn waits_end_in_the_order_of_time_and_then_in_the_order_they_began() {
+    let ran = run("race").await;
+    assert_eq!(output(&ran), serde_json::json!([1, 3, 2, 0]));
+    assert!(
+        ran.virtual_elapsed < Duration::from_millis(31),
+        "they ran side by side"
+    );
+}
+
+#[tokio::test]
+async fn what_it_prints_through_a_stream_is_in_the_log() {
+    let ran = run("print").await;
+    assert_eq!(output(&ran), serde_json::Value::Null);
+    let lines: Vec<_> = ran
+        .logs
+        .iter()
+        .map(|line| (line.level, line.context.as_str(), line.message.as_str()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            (LogLevel::Info, "stdout", "one line"),
+            (LogLevel::Info, "stdout", "and another")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_it_leaves_running_ends_with_the_answer() {
+    assert_eq!(output(&run("spawned").await), serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_nothing_is_stopped_at_once() {
+    let ran = run("never").await;
+    assert!(matches!(ran.outcome, Outcome::Trap(_)), "{:?}", ran.outcome);
+}
+
+#[tokio::test]
+async fn tasks_and_futures_without_end_are_refused() {
+    for step in ["spawn", "futures"] {
+        let ran = run(step).await;
+        assert!(
+            matches!(ran.outcome, Outcome::Trap(_)),
+            "{step}: {:?}",
+            ran.outcome
+        );
+        assert!(ran.fuel_used < 50_000_000, "{step}: {}", ran.fuel_used);
+    }
+}
+
+#[tokio::test]
+async fn printing_without_end_uses_up_the_fuel_and_keeps_a_bounded_log() {
+    let ran = run("flood").await;
+    assert_eq!(ran.outcome, Outcome::OutOfFuel);
+    let kept: usize = ran.logs.iter().map(|line| line.message.len()).sum();
+    assert!(kept <= 256 << 10, "{kept}");
+}
+
+#[tokio::test]
+async fn sending_to_itself_without_end_ends() {
+    let mut call = call("pipe", "{}");
+    call.limits.wall = Duration::from_millis(300);
+    let ran = run_call(call).await;
+    assert!(
+        matches!(ran.outcome, Outcome::Timeout | Outcome::OutOfFuel),
+        "{:?}",
+        ran.outcome
+    );
+}
+
+#[tokio::test]
+async fn it_can_be_cancelled_while_it_runs() {
+    let call = call("pipe", "{}");
+    let cancel = call.cancel.clone();
+    let running = tokio::spawn(run_call(call));
+    cancel.cancel();
+    assert_eq!(running.await.unwrap().outcome, Outcome::Cancelled);
+}

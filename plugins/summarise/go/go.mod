@@ -1,0 +1,3 @@
+module summarise
+
+go 1.27
