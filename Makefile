@@ -28,7 +28,7 @@ test: guests test-guests language-guests wasm32 test-python ## every test
 	cargo test --locked --workspace
 
 determinism: guests test-guests language-guests ## every guest 1,000 times pooled and not, on one processor and on two: the same bytes and fuel
-	STEPSEAL_DETERMINISM_RUNS=1000 cargo test --locked --workspace --test built determinism
+	STEPSEAL_DETERMINISM_RUNS=1000 cargo test --locked --workspace --lib determinism
 
 wasm32: # the verifier is to run in browsers and guests too
 	@scripts/build-guest.sh --check stepseal-receipts

@@ -1,5 +1,6 @@
 //! Black-box tests of the sandbox with components written out as text: what each of them does is all there to read.
 
+mod built;
 mod keyvalue;
 mod loading;
 mod outcomes;

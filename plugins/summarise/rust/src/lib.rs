@@ -52,6 +52,11 @@ macro_rules! schema {
 schema!(Input, "../../input.schema.json");
 schema!(Summary, "../../output.schema.json");
 
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "the shape `plugin!` takes"
+)]
 fn summarise(_: &Call, input: Input) -> Result<Summary, Failure> {
     let mut summary = Summary::default();
     let mut names = HashSet::new();

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use stepseal_receipts::digest::Digest;
-use stepseal_sandbox::{
+use crate::{
     Access, CacheSettings, Limits, Live, MemoryBuckets, PolicyCall, Sandbox, Settings, Stage, World,
 };
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use stepseal_receipts::digest::Digest;
 use tokio::runtime::Builder;
 
 use super::{call, component, path, start};
@@ -144,8 +144,8 @@ fn runs(
             .unwrap();
         runtime.block_on(async move {
             let sandbox = Sandbox::new(Settings {
-                pooling,
                 cache,
+                pooling,
                 ..Settings::default()
             })
             .unwrap();

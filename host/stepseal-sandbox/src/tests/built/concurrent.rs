@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::{LogLevel, Outcome, Sandbox, Settings, StepCall, StepRun};
 use stepseal_receipts::digest::Digest;
-use stepseal_sandbox::{LogLevel, Outcome, Sandbox, Settings, StepCall, StepRun};
 
 use super::{call, component};
 

@@ -6,8 +6,8 @@ mod determinism;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::{Access, Cancel, Invocation, Limits, StepCall};
 use stepseal_receipts::time::Timestamp;
-use stepseal_sandbox::{Access, Cancel, Invocation, Limits, StepCall};
 
 fn path(guest: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
