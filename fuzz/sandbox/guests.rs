@@ -7,7 +7,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::Status;
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    Cancel, Invocation, KeyValueAccess, Limits, PoolSettings, Sandbox, Settings, StepCall, StepRun,
+    Access, Cancel, Invocation, Limits, PoolSettings, Sandbox, Settings, StepCall, StepRun,
 };
 use tokio::runtime::Runtime;
 
@@ -253,7 +253,7 @@ fn call() -> StepCall {
         limits: LIMITS,
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_700_000_000_000).expect("it is a time"),
-        keyvalue: KeyValueAccess::None,
+        access: Access::default(),
         cancel: Cancel::new(),
     }
 }
