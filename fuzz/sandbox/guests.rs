@@ -7,7 +7,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::Status;
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    Cancel, Invocation, KeyValueAccess, Limits, PoolSettings, Sandbox, Settings, StepCall, StepRun,
+    Access, Cancel, Invocation, Limits, PoolSettings, Sandbox, Settings, StepCall, StepRun,
 };
 use tokio::runtime::Runtime;
 
@@ -24,7 +24,7 @@ const LIBC: &str = r#"(core module $libc-module
 /// What is around the main module, and after it.
 const REST: &str = r#"
   (core instance $libc (instantiate $libc-module))
-  (core instance $main (instantiate $main-module (with "libc" (instance $libc))))
+  (core instance $main (instantiate 1 (with "libc" (instance $libc))))
   (type $step-type (record
     (field "name" string) (field "summary" string) (field "input-schema" string) (field "output-schema" string)))
   (type $descriptor (record
@@ -68,18 +68,21 @@ struct Template {
 
 impl Template {
     fn new(realloc: Realloc) -> Self {
+        /// A section with a module in it that has none itself.
+        const PLACE: &[u8] = b"\x01\x08\0asm\x01\0\0\0";
         let instance = match realloc {
             Realloc::Libc => "$libc",
             Realloc::Main => "$main",
         };
-        let bytes = |text: String| wat::parse_str(text).expect("it is a component");
-        let empty = r#"(core module $main-module)"#;
-        let before = bytes(format!("(component {LIBC})"));
         let rest = REST.replace("REALLOC", instance);
-        let whole = bytes(format!("(component {LIBC} {empty} {rest})"));
-        // A section of eight bytes: the empty module.
-        let after = whole[before.len() + 2 + 8..].to_vec();
-        Self { before, after }
+        let text = format!("(component {LIBC} (core module) {rest})");
+        let whole = wat::parse_str(text).expect("it is a component");
+        let place = whole.windows(PLACE.len()).position(|found| found == PLACE);
+        let (before, after) = whole.split_at(place.expect("it is there"));
+        Self {
+            before: before.to_vec(),
+            after: after[PLACE.len()..].to_vec(),
+        }
     }
 }
 
@@ -117,7 +120,7 @@ pub fn config() -> wasm_smith::Config {
 
 /// The same for main modules.
 pub fn main_module_config() -> wasm_smith::Config {
-    let bytes = |text| wat::parse_str(text).expect("it is a module");
+    let bytes = |text: &str| wat::parse_str(text).expect("it is a module");
     wasm_smith::Config {
         exports: Some(bytes(MAIN_EXPORTS)),
         available_imports: Some(bytes(MAIN_IMPORTS)),
@@ -250,7 +253,7 @@ fn call() -> StepCall {
         limits: LIMITS,
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_700_000_000_000).expect("it is a time"),
-        keyvalue: KeyValueAccess::None,
+        access: Access::default(),
         cancel: Cancel::new(),
     }
 }

@@ -13,8 +13,8 @@ const HEAD: &str = "# What strangers can do to a host, and what becomes of it
 
 This page is written by the test that makes these attacks on a real host (`cargo test -p stepseal --test blackbox hostile`;
 `UPDATE_HOSTILE=1` writes the page). Each attack ends as its row says, in every run of the tests, while `/healthz` answers; and then 200 of
-those that run are made at once beside an honest client, once more with the host pinned to one processor: every honest call succeeds,
-and memory, threads and places to run in are back afterwards.
+those that run are made at once beside an honest client, also with the host pinned to one processor: every honest call succeeds, and
+afterwards the host has every place to run in, and no more memory and threads than an earlier such crowd made it keep.
 ";
 
 const RUNS: &str = "

@@ -53,6 +53,8 @@ pub(crate) struct Guest {
     pub(crate) shared: Arc<Shared>,
     /// Why the host stopped it. Kept here because an error's type may be lost on its way through the guest.
     pub(crate) stop: Option<Stop>,
+    /// How often it ran until the next tick. Where this is little, its time went by while others ran.
+    pub(crate) ticks_run: u32,
     /// Fuel that host calls cost. Kept beside wasmtime's own count because most host calls cannot reach the store: it is
     /// settled at every tick and at the end. Both counts only rise, so whether they fit the limit does not depend on when
     /// one looks.
@@ -129,6 +131,7 @@ impl Guest {
                 writes: AtomicU64::new(0),
             }),
             stop: None,
+            ticks_run: 0,
             owed: 0,
             wasi: None,
         }

@@ -151,6 +151,8 @@ impl Pool {
         let (turns, started) = (self.turns.clone(), self.ticks.now());
         let (cancel, fuel) = (cancel.clone(), limits.fuel);
         store.epoch_deadline_callback(move |mut store| {
+            let guest = store.data_mut();
+            guest.ticks_run = guest.ticks_run.saturating_add(1);
             let used = fuel
                 .saturating_sub(store.get_fuel()?)
                 .saturating_add(store.data().owed());

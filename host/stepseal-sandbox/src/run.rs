@@ -26,6 +26,7 @@ use crate::keyvalue::KeyValueChanges;
 use crate::limits::{FUNCTION_NAME_BYTES_MAX, Limits};
 use crate::pool::{Pool, Turns};
 use crate::text::{cut, message};
+use crate::ticker;
 use crate::transcript::Transcript;
 
 /// Most approvers a policy may ask for.
@@ -445,6 +446,9 @@ pub(crate) async fn policy(
         Ok(answer) => Ok(answer),
         Err(ended) => Err(failure(guest, ended)),
     };
+    if matches!(answer, Err(Outcome::Timeout)) && starved(guest, &limits) {
+        return cannot("the host had no processor to run it in time", true);
+    }
     let verdict = match &answer {
         Err(outcome) => Err(sentence(outcome)),
         Ok(Ok(verdict)) => check_verdict(verdict.clone()),
@@ -460,6 +464,11 @@ pub(crate) async fn policy(
         },
         memory_peak_bytes: cost.memory_peak_bytes,
     }
+}
+
+/// Whether a guest that ran out of time spent less than half of it running: then others took it, and it says nothing of the guest.
+fn starved(guest: &Guest, limits: &Limits) -> bool {
+    ticker::TICK.saturating_mul(guest.ticks_run).saturating_mul(2) < limits.wall
 }
 
 /// A verdict goes into records and to approvers, so what it holds is checked first.

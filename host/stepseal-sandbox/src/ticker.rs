@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasmtime::{Engine, EngineWeak};
 
 /// How often running guests look whether they must stop, and let others run.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Counts ticks; clones share the count.
 #[derive(Clone, Debug, Default)]
