@@ -134,11 +134,14 @@ impl Upload {
             }
             (raw, Ends::Refused(status, code, _)) => {
                 let answered = match raw {
-                    How::Flood { announced: true } => {
-                        stubborn(host, "content-length: 1000000000", &[0; MIB], 1_000_000_000)
-                    }
+                    How::Flood { announced: true } => stubborn(
+                        host,
+                        "content-length: 1000000000",
+                        &vec![0; MIB],
+                        1_000_000_000,
+                    ),
                     How::Flood { announced: false } => {
-                        let chunk = [&b"100000\r\n"[..], &[0; MIB][..], b"\r\n"].concat();
+                        let chunk = [&b"100000\r\n"[..], &vec![0; MIB], b"\r\n"].concat();
                         stubborn(host, "transfer-encoding: chunked", &chunk, 1_000_000_000)
                     }
                     _ => stubborn(host, "content-length: 2000", &[0; 1_000], 1_000),

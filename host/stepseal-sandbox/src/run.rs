@@ -468,7 +468,10 @@ pub(crate) async fn policy(
 
 /// Whether a guest that ran out of time spent less than half of it running: then others took it, and it says nothing of the guest.
 fn starved(guest: &Guest, limits: &Limits) -> bool {
-    ticker::TICK.saturating_mul(guest.ticks_run).saturating_mul(2) < limits.wall
+    ticker::TICK
+        .saturating_mul(guest.ticks_run)
+        .saturating_mul(2)
+        < limits.wall
 }
 
 /// A verdict goes into records and to approvers, so what it holds is checked first.

@@ -104,11 +104,12 @@ fn loop_in_start() -> By {
         "(param i32)",
         FINE,
     );
-    plugin.items = "(func $start
+    plugin.items = String::from(
+        "(func $start
         (call $f (i32.const 2048))
         (if (i64.ne (i64.load (i32.const 2048)) (i64.const 0)) (then (loop $again (br $again)))))
-        (start $start)"
-        .to_owned();
+        (start $start)",
+    );
     By::Text(plugin, as_it_is)
 }
 
