@@ -61,6 +61,7 @@ fn every_operation_answers_as_it_is_documented() {
     host.put("/v1/secrets/tour", &json!({"value": "s3cret-of-the-tour"}))
         .expect(200);
     host.get("/v1/secrets");
+    host.get("/v1/compilations");
     host.call("DELETE", "/v1/secrets/tour").send().expect(204);
     host.get("/v1/tasks");
     host.task(&task);

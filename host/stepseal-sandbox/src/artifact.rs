@@ -66,8 +66,9 @@ impl Artifact {
     /// Makes it ready for instantiation, in whichever of these engines it was compiled for.
     pub(crate) fn load(&self, engines: [&Engine; 2]) -> Result<Component, LoadError> {
         let [plain, concurrent] = engines;
+        // The concurrent one allocates on demand and bounds nothing, so where both refuse it, it is the plain one's bound.
         self.load_into(plain)
-            .or_else(|_| self.load_into(concurrent))
+            .or_else(|error| self.load_into(concurrent).map_err(|_| error))
     }
 
     fn load_into(&self, engine: &Engine) -> Result<Component, LoadError> {
