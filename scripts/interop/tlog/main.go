@@ -51,6 +51,8 @@ type receipt struct {
 		Index    int64            `json:"index,string"`
 		Envelope envelope         `json:"envelope"`
 		Proof    tlog.RecordProof `json:"proof"`
+		// Shared counts the hashes that end the proof and are left out, being those that end the proof of the entry before.
+		Shared int `json:"shared,string"`
 	} `json:"entries"`
 }
 
@@ -177,8 +179,14 @@ func (t *trust) receipts(dir string) (records, checkpoints int) {
 	for _, path := range paths {
 		var r receipt
 		parse(path, &r)
+		var before tlog.RecordProof
 		for _, entry := range r.Entries {
-			t.proven(path, []byte(r.Checkpoint), entry.Index, entry.Envelope, entry.Proof)
+			if entry.Shared < 0 || entry.Shared > len(before) {
+				fail("%s: index %d shares %d hashes with a proof of %d", path, entry.Index, entry.Shared, len(before))
+			}
+			proof := slices.Concat(entry.Proof, before[len(before)-entry.Shared:])
+			t.proven(path, []byte(r.Checkpoint), entry.Index, entry.Envelope, proof)
+			before = proof
 			records++
 		}
 		t.refusesForged(path, []byte(r.Checkpoint))
