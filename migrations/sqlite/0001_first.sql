@@ -69,12 +69,22 @@ CREATE TABLE policies (
 ) STRICT;
 CREATE INDEX policies_in_force ON policies (bound_ms, id) WHERE ended_ms IS NULL;
 
+-- Clients with a token and tasks of their own. One that was removed keeps its row: its tasks may still run.
+CREATE TABLE tenants (
+  name           TEXT NOT NULL PRIMARY KEY,
+  token          BLOB NOT NULL CHECK (length(token) = 32),
+  added_ms       INTEGER NOT NULL,
+  removed_ms     INTEGER
+) STRICT;
+
+-- `tenant` is the one whose token it came with, or `operator`.
 -- `events`, `records` and `head` repeat what the tables below hold, so that a commit reads one row of the task.
 -- After `erased_ms` the row is all that is left of the task beside its records.
 -- `pokes` counts what others than the task's runner changed of it. `due_ms` says when to look at it: 0 where there are
 -- pokes that no commit has seen, else `wake_at_ms`, and nothing once it is finished.
 CREATE TABLE tasks (
   id             TEXT NOT NULL PRIMARY KEY,
+  tenant         TEXT NOT NULL,
   agent          TEXT,
   labels         TEXT NOT NULL,
   idempotency_key    TEXT UNIQUE,
@@ -98,9 +108,14 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_by_state ON tasks (state, id);
 CREATE INDEX tasks_by_agent ON tasks (agent, id) WHERE agent IS NOT NULL;
 CREATE INDEX tasks_by_agent_and_state ON tasks (agent, state, id) WHERE agent IS NOT NULL;
--- What is due: finished tasks are not in it, so it stays as small as the work that waits. A condition on `state` would
--- do the same, but lets the planner take the index above and sort.
-CREATE INDEX tasks_due ON tasks (due_ms, id) WHERE due_ms IS NOT NULL;
+-- The operator's own lists have all tasks. These are for those of a tenant, which most hosts have none of.
+CREATE INDEX tasks_of_tenant ON tasks (tenant, id) WHERE tenant <> 'operator';
+CREATE INDEX tasks_of_tenant_by_state ON tasks (tenant, state, id) WHERE tenant <> 'operator';
+CREATE INDEX tasks_of_tenant_by_agent ON tasks (tenant, agent, id) WHERE tenant <> 'operator' AND agent IS NOT NULL;
+CREATE INDEX tasks_of_tenant_by_agent_and_state ON tasks (tenant, agent, state, id) WHERE tenant <> 'operator' AND agent IS NOT NULL;
+-- What is due, of each tenant by itself, so that nobody's is looked for among everybody's. Finished tasks are not in it, so it stays
+-- as small as the work that waits. A condition on `state` would do the same, but lets the planner take an index above and sort.
+CREATE INDEX tasks_due ON tasks (tenant, due_ms, id) WHERE due_ms IS NOT NULL;
 
 -- Clustered by task: folding a task reads neighbours.
 CREATE TABLE events (

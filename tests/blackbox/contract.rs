@@ -62,6 +62,11 @@ fn every_operation_answers_as_it_is_documented() {
         .expect(200);
     host.get("/v1/secrets");
     host.get("/v1/compilations");
+    for status in [201, 200] {
+        host.call("PUT", "/v1/tenants/tour").send().expect(status);
+    }
+    host.get("/v1/tenants");
+    host.call("DELETE", "/v1/tenants/tour").send().expect(204);
     host.call("DELETE", "/v1/secrets/tour").send().expect(204);
     host.get("/v1/tasks");
     host.task(&task);

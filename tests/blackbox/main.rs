@@ -31,6 +31,7 @@ mod replay;
 mod requests;
 mod support;
 mod tasks;
+mod tenants;
 mod waiting;
 /// Components as text: the sandbox's own, so that there is one text that knows the canonical ABI.
 #[path = "../../host/stepseal-sandbox/src/tests/wat.rs"]

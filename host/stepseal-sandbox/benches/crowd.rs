@@ -84,6 +84,7 @@ fn call() -> StepCall {
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_790_000_000_000).expect("in range"),
         access: Access::default(),
+        tenant: None,
         cancel: Cancel::new(),
     }
 }

@@ -179,6 +179,7 @@ async fn sandbox_step(
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_790_000_000_000).expect("in range"),
         access: Access::default(),
+        tenant: None,
         cancel: Cancel::new(),
     };
     match sandbox.run(component, call).await.outcome {

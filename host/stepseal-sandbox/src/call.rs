@@ -1,5 +1,6 @@
 //! One call of a guest, and every way it can end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepseal_receipts::record::Status;
@@ -43,6 +44,8 @@ pub struct StepCall {
     pub start: Timestamp,
     /// What it may use besides.
     pub access: Access,
+    /// For whom it runs, where that is one of several who share the host.
+    pub tenant: Option<Arc<str>>,
     /// Stops it.
     pub cancel: Cancel,
 }

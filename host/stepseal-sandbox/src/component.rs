@@ -11,7 +11,7 @@ use crate::bindings::{policy, step};
 use crate::capability::{is_base, is_capability};
 use crate::error::LoadError;
 use crate::guest::Guest;
-use crate::pool::{Pool, Share};
+use crate::pool::{Owner, Pool, Share};
 use crate::text::message;
 
 /// What makes a component a plugin.
@@ -43,7 +43,7 @@ pub struct PolicyComponent(pub(crate) Arc<Ready<policy::PluginPolicyPre<Guest>>>
 pub(crate) struct Ready<P> {
     pub(crate) pre: P,
     /// How many calls of it run at a time.
-    pub(crate) share: Arc<Share>,
+    pub(crate) share: Share,
     digest: Digest,
     imports: Vec<String>,
 }
@@ -225,7 +225,7 @@ pub(crate) fn link_step(
     let pre = step::PluginStepPre::new(pre).map_err(|error| mismatch(&error))?;
     Ok(StepComponent(Arc::new(Ready {
         pre,
-        share: pool.share(&digest),
+        share: pool.share(Owner::Component(digest)),
         digest,
         imports,
     })))
@@ -251,7 +251,7 @@ pub(crate) fn link_policy(
     let pre = policy::PluginPolicyPre::new(pre).map_err(|error| mismatch(&error))?;
     Ok(PolicyComponent(Arc::new(Ready {
         pre,
-        share: pool.share(&digest),
+        share: pool.share(Owner::Component(digest)),
         digest,
         imports,
     })))

@@ -1,12 +1,14 @@
 //! Places to run in: how many calls run at a time, in all and of one component, and how long one waits for its turn.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use stepseal_receipts::digest::Digest;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 use wasmtime::{Engine, Store, UpdateDeadline};
 
@@ -22,9 +24,10 @@ pub(crate) struct Pool {
     pub(crate) linker: Linker<Guest>,
     places: Semaphore,
     component_places: usize,
-    /// The share of each component that is loaded. Kept here and not only with the component, so that one that was dropped and
-    /// loaded again while its calls run has the same share.
-    shares: Mutex<HashMap<Digest, Weak<Share>>>,
+    tenant_places: usize,
+    /// The share of each component that is loaded and of each tenant for whom calls run or wait. Kept here and not only with the
+    /// component, so that one that was dropped and loaded again while its calls run has the same share.
+    shares: Mutex<HashMap<Owner, Weak<Semaphore>>>,
     turns: Turns,
     wait: Duration,
     ticks: Ticks,
@@ -61,22 +64,21 @@ impl Turns {
     }
 }
 
-/// The places that calls of one component may take.
-pub(crate) struct Share(Semaphore);
-
-/// A place to run in: the component's, and the pool's.
-pub(crate) struct Place<'a> {
-    _of_component: SemaphorePermit<'a>,
-    _of_pool: SemaphorePermit<'a>,
+/// Who has a share of a pool.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    Component(Digest),
+    Tenant(Arc<str>),
 }
 
-impl<'a> Place<'a> {
-    fn new(of_component: SemaphorePermit<'a>, of_pool: SemaphorePermit<'a>) -> Self {
-        Self {
-            _of_component: of_component,
-            _of_pool: of_pool,
-        }
-    }
+/// The places that calls of one component, or for one tenant, may take.
+pub(crate) type Share = Arc<Semaphore>;
+
+/// A place to run in: the component's, the tenant's, and the pool's.
+pub(crate) struct Place<'a> {
+    _component: SemaphorePermit<'a>,
+    _tenant: Option<OwnedSemaphorePermit>,
+    _pool: SemaphorePermit<'a>,
 }
 
 impl Pool {
@@ -93,6 +95,7 @@ impl Pool {
             linker,
             places: Semaphore::new(places(settings.concurrency)),
             component_places: places(settings.component_concurrency),
+            tenant_places: places(settings.tenant_concurrency),
             shares: Mutex::default(),
             turns: Turns::new(),
             wait: settings.wait,
@@ -100,31 +103,47 @@ impl Pool {
         }
     }
 
-    /// The share of a component, the same one for as long as anybody has it.
-    pub(crate) fn share(&self, component: &Digest) -> Arc<Share> {
+    /// The share of a component or a tenant, the same one for as long as anybody has it.
+    pub(crate) fn share(&self, owner: Owner) -> Share {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(component).and_then(Weak::upgrade) {
+        if let Some(share) = shares.get(&owner).and_then(Weak::upgrade) {
             return share;
         }
         shares.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Share(Semaphore::new(self.component_places)));
-        shares.insert(*component, Arc::downgrade(&share));
+        let places = match owner {
+            Owner::Component(_) => self.component_places,
+            Owner::Tenant(_) => self.tenant_places,
+        };
+        let share = Arc::new(Semaphore::new(places));
+        shares.insert(owner, Arc::downgrade(&share));
         share
     }
 
     /// A place to run in, before anything is instantiated: the allocator never has to say no. `None` if there was none in time.
-    pub(crate) async fn admit<'a>(&'a self, share: &'a Share) -> Option<Place<'a>> {
-        if let Ok(of_component) = share.0.try_acquire()
-            && let Ok(of_pool) = self.places.try_acquire()
-        {
-            return Some(Place::new(of_component, of_pool));
-        }
-        // The component's first: who waits for that must not hold a place that others could use.
+    pub(crate) async fn admit<'a>(
+        &'a self,
+        share: &'a Share,
+        tenant: Option<Arc<str>>,
+    ) -> Option<Place<'a>> {
+        let tenant = tenant.map(|name| self.share(Owner::Tenant(name)));
+        // Who waits for the component's or the tenant's must not hold a place that others could use: the pool's comes last.
         let waited = async {
-            let of_component = share.0.acquire().await.ok()?;
-            let of_pool = self.places.acquire().await.ok()?;
-            Some(Place::new(of_component, of_pool))
+            let of_component = share.acquire().await.ok()?;
+            let of_tenant = match &tenant {
+                Some(share) => Some(Arc::clone(share).acquire_owned().await.ok()?),
+                None => None,
+            };
+            Some(Place {
+                _component: of_component,
+                _tenant: of_tenant,
+                _pool: self.places.acquire().await.ok()?,
+            })
         };
+        // Most calls find one at once, and need no timer.
+        let mut waited = pin!(waited);
+        if let Some(place) = waited.as_mut().now_or_never() {
+            return place;
+        }
         tokio::time::timeout(self.wait, waited).await.ok()?
     }
 

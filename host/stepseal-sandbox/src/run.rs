@@ -127,6 +127,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
         seed,
         start,
         access,
+        tenant,
         cancel,
     } = call;
     if invocation.input.len() as u64 > limits.input_bytes {
@@ -137,7 +138,7 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
     }
     let admitted = tokio::select! {
         biased;
-        place = pool.admit(&component.0.share) => place,
+        place = pool.admit(&component.0.share, tenant) => place,
         () = cancel.cancelled() => return nothing(Outcome::Cancelled),
     };
     let Some(_place) = admitted else {
@@ -404,7 +405,7 @@ pub(crate) async fn policy(
             false,
         );
     }
-    let Some(_place) = pool.admit(&component.0.share).await else {
+    let Some(_place) = pool.admit(&component.0.share, None).await else {
         return cannot("the host had no place to run it in time", true);
     };
     let cancel = Cancel::new();
@@ -558,7 +559,7 @@ pub(crate) async fn describe_step(
     pool: &Pool,
     component: &StepComponent,
 ) -> Result<Descriptor, LoadError> {
-    let place = pool.admit(&component.0.share).await;
+    let place = pool.admit(&component.0.share, None).await;
     let _place = place.ok_or_else(|| LoadError::Describe(NO_PLACE.to_owned()))?;
     let cancel = Cancel::new();
     let host = |error: wasmtime::Error| LoadError::Describe(format!("{error:#}"));
@@ -597,7 +598,7 @@ pub(crate) async fn describe_policy(
     pool: &Pool,
     component: &PolicyComponent,
 ) -> Result<Descriptor, LoadError> {
-    let place = pool.admit(&component.0.share).await;
+    let place = pool.admit(&component.0.share, None).await;
     let _place = place.ok_or_else(|| LoadError::Describe(NO_PLACE.to_owned()))?;
     let cancel = Cancel::new();
     let host = |error: wasmtime::Error| LoadError::Describe(format!("{error:#}"));

@@ -51,6 +51,9 @@ pub struct Input {
 /// Who asked for a task.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Subject {
+    /// Whose token the task came with: the name of a tenant, or `operator` for the host's own.
+    #[serde(default)]
+    pub tenant: String,
     /// The agent's name as the client gave it: a claim, not proof.
     pub agent: Option<String>,
 }

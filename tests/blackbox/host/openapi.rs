@@ -75,6 +75,18 @@ impl OpenApi {
         all
     }
 
+    /// Every operation, as `METHOD /path`.
+    pub(crate) fn operations(&self) -> Vec<String> {
+        let of = |(path, operations): (&String, &Value)| {
+            let methods = operations.as_object().expect("a path item is an object");
+            let named = methods
+                .keys()
+                .map(|method| format!("{} {path}", method.to_uppercase()));
+            named.collect::<Vec<_>>()
+        };
+        self.paths().iter().flat_map(of).collect()
+    }
+
     fn paths(&self) -> &Map<String, Value> {
         self.document["paths"]
             .as_object()

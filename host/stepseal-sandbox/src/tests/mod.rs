@@ -56,6 +56,7 @@ fn call() -> StepCall {
         seed: [7; 32],
         start: Timestamp::from_unix_ms(1_700_000_000_000).unwrap(),
         access: Access::default(),
+        tenant: None,
         cancel: Cancel::new(),
     }
 }

@@ -493,3 +493,47 @@ async fn a_guest_that_waits_for_its_turn_is_stopped_in_time_and_leaves_the_turns
         run.outcome
     );
 }
+
+#[tokio::test]
+async fn a_busy_tenant_leaves_places_to_others() {
+    let mut settings = crate::Settings {
+        pooling: false,
+        ..Default::default()
+    };
+    settings.steps.concurrency = 3;
+    settings.steps.tenant_concurrency = 2;
+    settings.steps.wait = Duration::from_millis(1);
+    let sandbox = crate::Sandbox::new(settings).unwrap();
+    let load = async |text: &str| {
+        let bytes = super::wat::parse_str(text).unwrap();
+        let digest = stepseal_receipts::digest::Digest::of(&bytes);
+        sandbox.step(digest, || Ok(bytes)).await.unwrap()
+    };
+    let (endless, echo) = (load(&plugin(LOOP)).await, load(&plugin(ECHO)).await);
+    let cancel = crate::Cancel::new();
+    let of = |tenant: Option<&str>| {
+        let mut call = call();
+        call.limits.fuel = u64::MAX / 2;
+        call.limits.wall = Duration::from_mins(10);
+        call.tenant = tenant.map(Into::into);
+        call.cancel = cancel.clone();
+        call
+    };
+    let (first, second, ()) = tokio::join!(
+        sandbox.run(&endless, of(Some("busy"))),
+        sandbox.run(&endless, of(Some("busy"))),
+        async {
+            // Another component is no way round.
+            let third = sandbox.run(&echo, of(Some("busy"))).await.outcome;
+            assert_eq!(third.code(), Some("busy"), "{third:?}");
+            for other in [Some("honest"), None] {
+                let outcome = sandbox.run(&echo, of(other)).await.outcome;
+                assert!(matches!(outcome, Outcome::Ok { .. }), "{outcome:?}");
+            }
+            cancel.cancel();
+        }
+    );
+    for run in [first, second] {
+        assert_eq!(run.outcome, Outcome::Cancelled);
+    }
+}

@@ -1,12 +1,14 @@
 //! The bearer token (RFC 6750).
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use stepseal_receipts::digest::Digest;
 
 use super::problem::ApiError;
+use crate::engine::tenants::Caller;
 
 /// Fewest characters of a token: 256 bits are 43 in base64url, 128 bits are 32 in hexadecimal.
 pub const TOKEN_LENGTH_MIN: usize = 32;
@@ -64,8 +66,12 @@ fn is_b64token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// Lets through what shows the token.
-pub(crate) fn check(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
+/// Who asks: whoever shows the host's token, or that of a tenant.
+pub(crate) fn check(
+    token: &Token,
+    tenant_with: impl FnOnce(&str) -> Option<Arc<str>>,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else {
         return Err(ApiError::unauthorized(
@@ -86,13 +92,14 @@ pub(crate) fn check(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> 
         )
     })?;
     if token.is(shown) {
-        Ok(())
-    } else {
-        Err(ApiError::unauthorized(
-            "this is not the host's token: it is in the file `token` of the host's data directory",
-            Some("invalid_token"),
-        ))
+        return Ok(Caller::Operator);
     }
+    tenant_with(shown).map(Caller::Tenant).ok_or_else(|| {
+        ApiError::unauthorized(
+            "this is neither the host's token, which is in the file `token` of its data directory, nor that of a tenant",
+            Some("invalid_token"),
+        )
+    })
 }
 
 /// The credentials of `Bearer <token>`; the scheme's name is case-insensitive (RFC 9110 §11.1).
@@ -114,7 +121,10 @@ mod tests {
         for field in fields {
             headers.append(AUTHORIZATION, HeaderValue::from_str(field).unwrap());
         }
-        check(&Token::new(SECRET).unwrap(), &headers).map_err(|error| error.status())
+        let token = Token::new(SECRET).unwrap();
+        check(&token, |_| None, &headers)
+            .map(|caller| assert_eq!(caller, Caller::Operator))
+            .map_err(|error| error.status())
     }
 
     #[test]

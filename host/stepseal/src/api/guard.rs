@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use super::body::discard_body;
 use super::limits::REQUEST_WALL_MAX;
 use super::problem::{ApiError, Kind};
-use super::routes::{HEALTH, PUBLIC};
+use super::routes::{self, HEALTH, PUBLIC};
 use super::{Api, auth, try_permit};
+use crate::engine::tenants::Caller;
 
 /// Admits a request and finishes its response.
 pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -35,11 +36,15 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
 /// The response, where the caller shows the token or needs none, and there is room.
 ///
 /// The permit is given back when the response begins. What is streamed after that is bounded by permits of its own.
-async fn admitted(api: &Api, request: Request, next: Next) -> Result<Response, ApiError> {
-    let is_public = request.uri().path().starts_with(PUBLIC);
-    if !is_public && let Err(error) = auth::check(api.token(), request.headers()) {
-        discard_body(request).await;
-        return Err(error);
+async fn admitted(api: &Api, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    if !request.uri().path().starts_with(PUBLIC) {
+        match caller(api, &request) {
+            Ok(caller) => request.extensions_mut().insert(caller),
+            Err(error) => {
+                discard_body(request).await;
+                return Err(error);
+            }
+        };
     }
     let _permit = try_permit(&api.0.requests).ok_or_else(|| {
         ApiError::new(Kind::Overloaded, "too many requests at one time; try again")
@@ -54,6 +59,21 @@ async fn admitted(api: &Api, request: Request, next: Next) -> Result<Response, A
             "the host did not answer in time; what was asked may still happen, so look before you ask again",
         )),
     }
+}
+
+/// Who asks, where that one may ask this.
+fn caller(api: &Api, request: &Request) -> Result<Caller, ApiError> {
+    let tenant_with = |token: &str| api.engine().tenant_with(token);
+    let caller = auth::check(api.token(), tenant_with, request.headers())?;
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or("", MatchedPath::as_str);
+    if caller == Caller::Operator || routes::is_open_to_tenants(request.method(), path) {
+        return Ok(caller);
+    }
+    Err(ApiError::new(
+        Kind::Forbidden,
+        "a tenant may submit tasks and look after its own; this needs the host's own token",
+    ))
 }
 
 /// Answers change and may be secret, so nothing keeps them unless a handler says otherwise.

@@ -1,5 +1,6 @@
 //! The description of the interface for programs, in version 3.1 of the `OpenAPI` specification.
 
+use axum::http::Method;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
@@ -28,6 +29,7 @@ const BEARER: &str = "token";
     tags(
         (name = "components", description = "Plugins and policies, named by the digest of their bytes"),
         (name = "grants", description = "What the operator lets a plugin use; nothing by default"),
+        (name = "tenants", description = "Clients with a token and tasks of their own"),
         (name = "policies", description = "Policies in force"),
         (name = "tasks", description = "Runs of plans: their steps, events, records and receipts"),
         (name = "approvals", description = "Questions put to people"),
@@ -61,15 +63,17 @@ pub fn openapi() -> OpenApi {
         .into_iter()
         .map(|(path, item)| (path.replace("{*", "{"), item))
         .collect();
-    for item in openapi.paths.paths.values_mut() {
+    for (path, item) in &mut openapi.paths.paths {
         let operations = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::DELETE, &mut item.delete),
         ];
-        for operation in operations.into_iter().flatten() {
-            add_common_problems(operation);
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                add_common_problems(operation, routes::is_open_to_tenants(&method, path));
+            }
         }
     }
     openapi
@@ -85,7 +89,7 @@ pub fn openapi_json() -> String {
 }
 
 /// Says what any request can be answered, where the operation does not say something more to the point itself.
-fn add_common_problems(operation: &mut Operation) {
+fn add_common_problems(operation: &mut Operation, open_to_tenants: bool) {
     if operation.operation_id.as_deref() == Some("healthz") {
         // It passes no guard and has no parameters.
         return;
@@ -100,6 +104,12 @@ fn add_common_problems(operation: &mut Operation) {
     // A security of its own is none.
     if operation.security.is_none() {
         kinds.push((Kind::Unauthorized, "The token is missing or wrong"));
+        if !open_to_tenants {
+            kinds.push((
+                Kind::Forbidden,
+                "A tenant asks, and this needs the host's own token",
+            ));
+        }
     }
     if operation
         .parameters
@@ -228,7 +238,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
-        assert_eq!(all, 42);
+        assert_eq!(all, 45);
     }
 
     #[test]

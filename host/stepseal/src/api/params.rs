@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record;
 
+use super::Api;
 use super::limits::{FIELD_LENGTH_MAX, PAGE_DEFAULT, WAIT_SECONDS_MAX};
 use super::problem::ApiError;
 use crate::engine::Actor;
+use crate::engine::tenants::Caller;
 
 /// Who asks, by the client's own account: it goes into the record of what is done.
 pub(crate) const ACTOR: HeaderName = HeaderName::from_static("stepseal-actor");
@@ -39,6 +41,34 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
             Ok(Path(segment)) => Ok(Self(segment)),
             Err(rejection) => Err(ApiError::parameter("path", rejection.body_text())),
         }
+    }
+}
+
+/// Who asks. Every place but the public ones has it from the guard.
+pub(crate) struct Asker(pub(crate) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>().cloned().map(Self);
+        caller.ok_or_else(|| ApiError::internal(&"nobody said who asks"))
+    }
+}
+
+/// The id of a task in the path, which the caller may see: to a tenant, another's task is none.
+pub(crate) struct TaskSegment(pub(crate) String);
+
+impl FromRequestParts<Api> for TaskSegment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let Segment(id) = Segment::from_request_parts(parts, api).await?;
+        let Asker(caller) = Asker::from_request_parts(parts, api).await?;
+        if caller != Caller::Operator {
+            api.engine().task_row(&caller, &id).await?;
+        }
+        Ok(Self(id))
     }
 }
 

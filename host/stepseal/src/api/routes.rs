@@ -12,6 +12,7 @@ mod plans;
 mod policies;
 mod secrets;
 mod tasks;
+mod tenants;
 mod trust;
 
 use axum::extract::Request;
@@ -41,6 +42,8 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(grants::list_grant_history))
         .routes(routes!(secrets::list_secrets))
         .routes(routes!(secrets::put_secret, secrets::remove_secret))
+        .routes(routes!(tenants::list_tenants))
+        .routes(routes!(tenants::put_tenant, tenants::remove_tenant))
         .routes(routes!(policies::list_policies, policies::bind_policy))
         .routes(routes!(policies::unbind_policy))
         .routes(routes!(plans::check_plan))
@@ -72,6 +75,28 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
+}
+
+/// What tenants may do. Whatever is not here needs the host's own token.
+const OPEN_TO_TENANTS: [(&str, &str); 13] = [
+    ("GET", "/v1/components"),
+    ("GET", "/v1/components/{digest}"),
+    ("POST", "/v1/plans/check"),
+    ("GET", "/v1/tasks"),
+    ("POST", "/v1/tasks"),
+    ("GET", "/v1/tasks/{id}"),
+    ("POST", "/v1/tasks/{id}/cancel"),
+    ("GET", "/v1/tasks/{id}/events"),
+    ("GET", "/v1/tasks/{id}/records"),
+    ("GET", "/v1/tasks/{id}/receipt"),
+    ("GET", "/v1/trust"),
+    ("GET", "/openapi.json"),
+    ("GET", "/readyz"),
+];
+
+/// Whether a tenant may do this at the place with this pattern.
+pub(super) fn is_open_to_tenants(method: &Method, path: &str) -> bool {
+    OPEN_TO_TENANTS.contains(&(method.as_str(), path))
 }
 
 /// The answer where no route is.

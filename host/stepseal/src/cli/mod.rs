@@ -23,6 +23,7 @@ mod runtime;
 mod secret;
 mod serve;
 mod task;
+mod tenant;
 mod verify;
 
 use std::ffi::OsString;
@@ -103,6 +104,8 @@ enum Command {
     Plugin(plugin::Plugin),
     #[command(subcommand)]
     Secret(secret::Secret),
+    #[command(subcommand)]
+    Tenant(tenant::Tenant),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -206,6 +209,7 @@ impl Command {
             Self::Replay(command) => command.run(context),
             Self::Plugin(command) => command.run(context),
             Self::Secret(command) => command.run(context),
+            Self::Tenant(command) => command.run(context),
             Self::Policy(command) => command.run(context),
             Self::Task(command) => command.run(context),
             Self::Approval(command) => command.run(context),

@@ -49,6 +49,9 @@ pub(super) struct Bind {
     /// Settings as JSON, or @FILE.
     #[arg(long, default_value = "{}", value_name = "JSON|@FILE")]
     settings: String,
+    /// Only tasks of this tenant; `operator` for those that came with the host's own token.
+    #[arg(long)]
+    tenant: Option<String>,
     /// Only tasks of this agent.
     #[arg(long)]
     agent: Option<String>,
@@ -107,6 +110,7 @@ impl Bind {
             component: find(&client, &self.policy)?,
             settings,
             scope: wire::Scope {
+                tenant: self.tenant,
                 agent: self.agent,
                 plugin: self.plugin,
                 step_type: self.step_type,
@@ -186,6 +190,7 @@ fn list(context: &Context) -> anyhow::Result<Answer> {
 
 fn scope(scope: &wire::Scope) -> String {
     let named = [
+        ("tenant", &scope.tenant),
         ("agent", &scope.agent),
         ("plugin", &scope.plugin),
         ("step type", &scope.step_type),

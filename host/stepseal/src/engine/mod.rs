@@ -28,6 +28,7 @@ mod secrets;
 mod shard;
 mod task;
 pub mod tasks;
+pub mod tenants;
 mod verdict;
 mod waiters;
 pub mod witnesses;
@@ -56,6 +57,7 @@ use components::{Content, Registry};
 use metrics::Metrics;
 use policies::Rules;
 use secrets::SecretStore;
+use tenants::Tenants;
 use waiters::Waiters;
 use witnesses::Witnesses;
 
@@ -125,6 +127,9 @@ struct Inner {
     rules_change: tokio::sync::Mutex<()>,
     /// Read while records with people's decisions are committed, written while the keys of people change.
     approvers_lock: Arc<tokio::sync::RwLock<()>>,
+    tenants: Tenants,
+    /// Held while tenants change.
+    tenants_change: tokio::sync::Mutex<()>,
     /// Held while a checkpoint is signed.
     checkpoint_lock: tokio::sync::Mutex<()>,
     /// For each bucket that was granted, whose turn it is after a conflict.
@@ -190,6 +195,8 @@ impl Engine {
             rules_stale: AtomicBool::new(true),
             rules_change: tokio::sync::Mutex::new(()),
             approvers_lock: Arc::default(),
+            tenants: Tenants::default(),
+            tenants_change: tokio::sync::Mutex::new(()),
             checkpoint_lock: tokio::sync::Mutex::new(()),
             turns: Mutex::new(HashMap::new()),
             waiters: Waiters::default(),
@@ -202,6 +209,7 @@ impl Engine {
         engine.claim(settings.previous).await?;
         engine.check_head().await?;
         engine.rules().await?;
+        engine.0.tenants.load(&*engine.0.store).await?;
         Ok(engine)
     }
 

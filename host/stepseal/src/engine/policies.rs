@@ -32,6 +32,9 @@ const SETTINGS_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
+    /// Only tasks of this tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Only tasks of this agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -49,9 +52,12 @@ pub struct Scope {
 impl Scope {
     /// Whether it covers what is judged. A plan is covered where one of its steps is.
     fn covers(&self, target: &Target<'_>) -> bool {
-        self.agent
-            .as_deref()
-            .is_none_or(|agent| target.agent == Some(agent))
+        let tenant = self.tenant.as_deref();
+        tenant.is_none_or(|tenant| target.tenant == tenant)
+            && self
+                .agent
+                .as_deref()
+                .is_none_or(|agent| target.agent == Some(agent))
             && self
                 .labels
                 .iter()
@@ -365,6 +371,7 @@ impl Engine {
 
 /// What is judged.
 pub(crate) struct Target<'a> {
+    pub(crate) tenant: &'a str,
     pub(crate) agent: Option<&'a str>,
     pub(crate) labels: &'a BTreeMap<String, String>,
     /// Plugin and step type: of the step, or of every step of the plan.
@@ -473,6 +480,7 @@ mod tests {
     fn a_scope_narrows_by_every_member_it_has() {
         let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
         let target = Target {
+            tenant: "treasury",
             agent: Some("bot"),
             labels: &labels,
             steps: vec![("ledger", "transfer")],
@@ -481,13 +489,14 @@ mod tests {
         for covering in [
             json!({}),
             json!({"plugin":"ledger"}),
-            json!({"plugin":"ledger","step_type":"transfer","agent":"bot","labels":{"env":"prod"}}),
+            json!({"plugin":"ledger","step_type":"transfer","tenant":"treasury","agent":"bot","labels":{"env":"prod"}}),
         ] {
             assert!(scope(covering.clone()).covers(&target), "{covering}");
         }
         for other in [
             json!({"plugin":"jq"}),
             json!({"step_type":"balance"}),
+            json!({"tenant":"operator"}),
             json!({"agent":"other"}),
             json!({"labels":{"env":"test"}}),
             json!({"labels":{"team":"a"}}),
@@ -500,6 +509,7 @@ mod tests {
     fn a_plan_is_covered_where_one_step_is() {
         let labels = BTreeMap::new();
         let target = Target {
+            tenant: "operator",
             agent: None,
             labels: &labels,
             steps: vec![("jq", "filter"), ("ledger", "transfer")],

@@ -12,6 +12,7 @@ use super::policies::Target;
 /// Everything a policy may know about what it judges.
 pub(crate) struct PolicyInput<'a> {
     pub(crate) task: &'a str,
+    pub(crate) tenant: &'a str,
     pub(crate) agent: Option<&'a str>,
     pub(crate) labels: &'a BTreeMap<String, String>,
     /// Digest of the task's input, once it is stored.
@@ -43,6 +44,7 @@ impl<'a> PolicyInput<'a> {
             None => &self.plan.steps[..],
         };
         Target {
+            tenant: self.tenant,
             agent: self.agent,
             labels: self.labels,
             steps: steps
@@ -57,9 +59,10 @@ impl<'a> PolicyInput<'a> {
         if let Some(digest) = self.input {
             task["input_digest"] = json!(digest);
         }
-        let subject = self
-            .agent
-            .map_or_else(|| json!({}), |agent| json!({"agent": agent}));
+        let mut subject = json!({"tenant": self.tenant});
+        if let Some(agent) = self.agent {
+            subject["agent"] = json!(agent);
+        }
         let steps: Vec<Value> = self
             .plan
             .steps

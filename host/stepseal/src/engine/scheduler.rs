@@ -13,8 +13,9 @@ use tokio::time::{sleep, timeout};
 use super::runner::{Fresh, Handle, RunError, Runner};
 use super::task::Task;
 use super::tasks::TaskView;
+use super::tenants::share;
 use super::{Engine, lock};
-use crate::store::{StoreError, TaskRow};
+use crate::store::{DueTask, StoreError, TaskRow};
 
 /// Tasks that run at once; the rest stays in the database.
 pub(crate) const RUNNING_MAX: usize = 256;
@@ -27,8 +28,14 @@ const TRIES: u32 = 5;
 /// Time running tasks are given when the host stops. What is not done then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Tasks that are running, and how to reach them.
-pub(crate) type Active = HashMap<String, Arc<Handle>>;
+/// Tasks that are running, by id.
+pub(crate) type Active = HashMap<String, Running>;
+
+/// A task that is running: whose it is, and how to reach it.
+pub(crate) struct Running {
+    tenant: Arc<str>,
+    handle: Arc<Handle>,
+}
 
 impl Engine {
     /// Looks for due tasks until the engine stops.
@@ -59,16 +66,20 @@ impl Engine {
             self.0.backlog.store(true, Ordering::SeqCst);
             return Ok(LOOK_EVERY);
         }
+        let tenants = self.0.tenants.all();
         // Those that run may be due as well; look past them.
         let limit = u32::try_from(free + lock(&self.0.active).len()).unwrap_or(u32::MAX);
-        for id in self.0.store.due(now, limit).await? {
-            let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() else {
-                self.0.backlog.store(true, Ordering::SeqCst);
-                break;
-            };
-            self.spawn(id, None, permit);
+        let due = self.0.store.due(now, &tenants, limit).await?;
+        for task in in_turn(due) {
+            if lock(&self.0.active).contains_key(&task.id) {
+                continue;
+            }
+            match self.room(&task.tenant) {
+                Some(permit) => self.spawn(task.id, task.tenant.into(), None, permit),
+                None => self.0.backlog.store(true, Ordering::SeqCst),
+            }
         }
-        let next = self.0.store.next_wake(now).await?;
+        let next = self.0.store.next_wake(now, &tenants).await?;
         let until =
             next.map(|next| Duration::from_millis(next.unix_ms().saturating_sub(now.unix_ms())));
         Ok(until.map_or(LOOK_EVERY, |until| {
@@ -81,12 +92,25 @@ impl Engine {
         if task.state.is_final() || *self.0.stopping.borrow() {
             return None;
         }
+        self.room(&task.tenant)
+    }
+
+    /// Room to run a task of this tenant, which may not have all of it where there are others.
+    fn room(&self, tenant: &str) -> Option<OwnedSemaphorePermit> {
+        if self.0.tenants.all().len() > 1 {
+            let active = lock(&self.0.active);
+            let running = active.values().filter(|task| *task.tenant == *tenant);
+            if running.count() >= share(RUNNING_MAX) {
+                return None;
+            }
+        }
         Arc::clone(&self.0.permits).try_acquire_owned().ok()
     }
 
     /// Runs a task that was just submitted.
     pub(crate) fn run_new(&self, fresh: Fresh, room: OwnedSemaphorePermit) {
-        self.spawn(fresh.task.id.clone(), Some(fresh), room);
+        let (id, tenant) = (fresh.task.id.clone(), Arc::clone(&fresh.task.tenant));
+        self.spawn(id, tenant, Some(fresh), room);
     }
 
     /// A task is in the database and did not find room to run.
@@ -101,7 +125,7 @@ impl Engine {
     /// A task's row was changed by somebody who does not run it.
     pub(crate) fn poke(&self, id: &str) {
         match lock(&self.0.active).get(id) {
-            Some(handle) => handle.poke(),
+            Some(running) => running.handle.poke(),
             None => self.0.wake.notify_one(),
         }
     }
@@ -109,19 +133,26 @@ impl Engine {
     /// A task is to stop.
     pub(crate) fn cancel_running(&self, id: &str) {
         match lock(&self.0.active).get(id) {
-            Some(handle) => handle.cancel(),
+            Some(running) => running.handle.cancel(),
             None => self.0.wake.notify_one(),
         }
     }
 
-    fn spawn(&self, id: String, fresh: Option<Fresh>, permit: OwnedSemaphorePermit) {
+    fn spawn(
+        &self,
+        id: String,
+        tenant: Arc<str>,
+        fresh: Option<Fresh>,
+        permit: OwnedSemaphorePermit,
+    ) {
         let handle = Arc::new(Handle::default());
         {
             let mut active = lock(&self.0.active);
             if active.contains_key(&id) {
                 return;
             }
-            active.insert(id.clone(), Arc::clone(&handle));
+            let handle = Arc::clone(&handle);
+            active.insert(id.clone(), Running { tenant, handle });
         }
         let stay = Stay {
             engine: self.clone(),
@@ -143,6 +174,25 @@ impl Engine {
             tracing::warn!("tasks still run; they go on when the host starts again");
         }
     }
+}
+
+/// The first of each tenant, then the second of each, and so on. They come one tenant after the other.
+fn in_turn(due: Vec<DueTask>) -> Vec<DueTask> {
+    let mut place = 0;
+    let mut last = None;
+    let mut placed: Vec<(usize, DueTask)> = Vec::with_capacity(due.len());
+    for task in due {
+        place = if last.as_ref() == Some(&task.tenant) {
+            place + 1
+        } else {
+            0
+        };
+        last = Some(task.tenant.clone());
+        placed.push((place, task));
+    }
+    // Stable: the order of tenants stays.
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, task)| task).collect()
 }
 
 /// A task's stay among those that run. Dropping it, by a panic too, makes room and lets the task be found again.
@@ -208,7 +258,7 @@ impl Drop for Stay {
         let mut active = lock(&self.engine.0.active);
         if active
             .get(&self.id)
-            .is_some_and(|handle| Arc::ptr_eq(handle, &self.handle))
+            .is_some_and(|running| Arc::ptr_eq(&running.handle, &self.handle))
         {
             active.remove(&self.id);
         }
@@ -217,5 +267,23 @@ impl Drop for Stay {
         if self.engine.0.backlog.swap(false, Ordering::SeqCst) {
             self.engine.0.wake.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_all_of_another_tenants_tasks() {
+        let due = ["a1", "a2", "a3", "b1", "c1", "c2"].map(|task| DueTask {
+            tenant: task[..1].to_owned(),
+            id: task.to_owned(),
+        });
+        let order: Vec<_> = in_turn(due.into())
+            .into_iter()
+            .map(|task| task.id)
+            .collect();
+        assert_eq!(order, ["a1", "b1", "c1", "a2", "c2", "a3"]);
     }
 }

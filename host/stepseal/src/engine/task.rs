@@ -27,6 +27,8 @@ const EVENTS_PAGE: u32 = 1000;
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) id: String,
+    /// Whose token it came with.
+    pub(crate) tenant: Arc<str>,
     pub(crate) agent: Option<String>,
     pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) plan: Arc<Plan>,
@@ -99,6 +101,7 @@ impl Task {
     /// A task that was just accepted, before its first event.
     pub(crate) fn new(
         id: String,
+        tenant: Arc<str>,
         agent: Option<String>,
         labels: BTreeMap<String, String>,
         plan: Arc<Plan>,
@@ -108,6 +111,7 @@ impl Task {
         let steps = vec![StepProgress::default(); plan.steps.len()];
         Self {
             id,
+            tenant,
             agent,
             labels: Arc::new(labels),
             plan,
@@ -285,6 +289,7 @@ impl Engine {
             .map_err(|e| corrupt(e.to_string()))?;
         let mut task = Task::new(
             row.task.id.clone(),
+            row.task.tenant.as_str().into(),
             row.task.agent.clone(),
             labels,
             Arc::new(parsed),

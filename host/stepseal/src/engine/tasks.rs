@@ -134,6 +134,7 @@ impl Engine {
     /// Accepts a task; it is durable when this returns. Where the client `waits` for its end, it may have gone some way by then.
     pub async fn submit(
         &self,
+        tenant: &str,
         submission: Submission,
         idempotency_key: Option<String>,
         waits: bool,
@@ -151,6 +152,8 @@ impl Engine {
                 message,
             }]));
         }
+        // A key is its tenant's, and no name of a tenant has a slash.
+        let idempotency_key = idempotency_key.map(|key| format!("{tenant}/{key}"));
         let request = Digest::of(&json::canonical(&submission));
         if let Some(key) = &idempotency_key
             && let Some((id, known)) = self.0.store.task_with_key(key).await?
@@ -166,10 +169,11 @@ impl Engine {
         let pinned = self.pin(&submission, &rules).await?;
         let id = self.0.clock.id();
         let now = self.0.clock.now();
-        let (judgements, shown) = self.judge_plan(&rules, &id, &pinned, now).await?;
-        let (mut task, plan) = self.new_task(id, pinned)?;
+        let (judgements, shown) = self.judge_plan(&rules, &id, tenant, &pinned, now).await?;
+        let (mut task, plan) = self.new_task(id, tenant, pinned)?;
         let new = NewTask {
             id: task.id.clone(),
+            tenant: task.tenant.to_string(),
             agent: task.agent.clone(),
             labels: serde_json::to_string(&*task.labels).expect("labels are JSON"),
             idempotency: idempotency_key.map(|key| (key, request)),
@@ -235,7 +239,11 @@ impl Engine {
         first: Transition,
         waits: bool,
     ) -> Result<Accept, EngineError> {
-        if waits && let Some(room) = self.room_for(&task) {
+        let room = self.room_for(&task);
+        if room.is_none() && !task.state.is_final() {
+            self.check_queue(&task.tenant).await?;
+        }
+        if waits && let Some(room) = room {
             let (reply, accepted) = oneshot::channel();
             let new = row.task.clone();
             let unstored = Unstored {
@@ -261,7 +269,7 @@ impl Engine {
         let accept = self.store_new(&row.task, first).await;
         let accept = accept.map_err(not_stored)?;
         if accept == Accept::New && !task.state.is_final() {
-            match self.room_for(&task) {
+            match room {
                 Some(room) => self.run_new(
                     Fresh {
                         task,
@@ -287,13 +295,19 @@ impl Engine {
         })
     }
 
-    fn new_task(&self, id: String, pinned: Pinned) -> Result<(Task, Payload), EngineError> {
+    fn new_task(
+        &self,
+        id: String,
+        tenant: &str,
+        pinned: Pinned,
+    ) -> Result<(Task, Payload), EngineError> {
         let value = serde_json::to_value(&pinned.plan)
             .map_err(|error| EngineError::Internal(error.to_string()))?;
         let plan = Payload::new(value, self.0.clock.random());
         let input = Payload::new(pinned.input, self.0.clock.random());
         let task = Task::new(
             id,
+            tenant.into(),
             pinned.agent,
             pinned.labels,
             Arc::new(pinned.plan),

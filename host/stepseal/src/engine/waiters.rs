@@ -92,7 +92,7 @@ mod tests {
     use stepseal_receipts::time::Timestamp;
 
     use super::*;
-    use crate::store::{NewTask, TaskRow};
+    use crate::store::{NewTask, OPERATOR, TaskRow};
 
     fn view() -> TaskView {
         let time = Timestamp::from_unix_ms(0).unwrap();
@@ -101,6 +101,7 @@ mod tests {
             row: TaskRow {
                 task: NewTask {
                     id: "t".to_owned(),
+                    tenant: OPERATOR.to_owned(),
                     agent: None,
                     labels: "{}".to_owned(),
                     idempotency: None,

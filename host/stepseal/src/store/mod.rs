@@ -21,6 +21,9 @@ use stepseal_receipts::state::TaskState;
 use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::tree::NodeId;
 
+/// The tenant that tasks are of which came with the host's own token.
+pub const OPERATOR: &str = "operator";
+
 #[cfg(test)]
 mod conformance;
 mod keyvalue;
@@ -112,11 +115,29 @@ pub trait Store: Send + Sync + 'static {
     /// Events of a task with `n > after`, in order, at most `limit`.
     async fn events(&self, task: &str, after: u64, limit: u32)
     -> Result<Vec<EventRow>, StoreError>;
-    /// Ids of unfinished tasks that should be looked at: whose `wake_at` is at or before `now`, the longest due first, and those
-    /// poked since they were last committed.
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<String>, StoreError>;
-    /// The earliest `wake_at` after `now` of an unfinished task.
-    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// Unfinished tasks of these tenants that should be looked at: whose `wake_at` is at or before `now`, the longest due first, and
+    /// those poked since they were last committed; `limit` at most of each tenant, one tenant after the other.
+    async fn due(
+        &self,
+        now: Timestamp,
+        tenants: &[String],
+        limit: u32,
+    ) -> Result<Vec<DueTask>, StoreError>;
+    /// How many unfinished tasks of a tenant are due, counted up to `limit`.
+    async fn count_due(&self, now: Timestamp, tenant: &str, limit: u32) -> Result<u32, StoreError>;
+    /// The earliest `wake_at` after `now` of an unfinished task of these tenants.
+    async fn next_wake(
+        &self,
+        now: Timestamp,
+        tenants: &[String],
+    ) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Every tenant that there is or was, by name.
+    async fn tenants(&self) -> Result<Vec<TenantRow>, StoreError>;
+    /// Adds a tenant, or puts it in the place of the one with this name; true where there was none, or it had been removed.
+    async fn put_tenant(&self, row: &TenantRow) -> Result<bool, StoreError>;
+    /// Removes a tenant; false where there is none.
+    async fn remove_tenant(&self, name: &str, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Deletes everything of a finished task but its row and its records, and puts `act` into the log; false, and nothing is
     /// done, where the task is not finished, unknown or erased already. When this has returned, no file holds the bytes.
@@ -332,6 +353,8 @@ pub struct PolicyRow {
 pub struct NewTask {
     /// UUID version 7.
     pub id: String,
+    /// Whose token it came with.
+    pub tenant: String,
     /// Who submitted it, as the client said.
     pub agent: Option<String>,
     /// Labels in canonical JSON.
@@ -344,6 +367,28 @@ pub struct NewTask {
     pub input: Digest,
     /// When it was accepted.
     pub created: Timestamp,
+}
+
+/// A client with a token and tasks of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its token.
+    pub token: Digest,
+    /// When it got that token.
+    pub added: Timestamp,
+    /// When it was removed.
+    pub removed: Option<Timestamp>,
+}
+
+/// A task that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueTask {
+    /// Whose.
+    pub tenant: String,
+    /// Its id.
+    pub id: String,
 }
 
 /// What came of accepting a task.
@@ -385,6 +430,8 @@ pub struct TaskRow {
 /// Which tasks to list.
 #[derive(Clone, Debug, Default)]
 pub struct TaskQuery {
+    /// Only of this tenant, which is not the operator.
+    pub tenant: Option<String>,
     /// Only in this state.
     pub state: Option<TaskState>,
     /// Only of this agent.

@@ -44,6 +44,7 @@ fn call(step_type: &str, input: &str) -> StepCall {
         seed: [7; 32],
         start: start(),
         access: Access::default(),
+        tenant: None,
         cancel: Cancel::new(),
     }
 }

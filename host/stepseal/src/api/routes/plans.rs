@@ -6,6 +6,7 @@ use axum::extract::State;
 use super::tasks::submit::Body;
 use crate::api::Api;
 use crate::api::body::StrictJson;
+use crate::api::params::Asker;
 use crate::api::problem::ApiError;
 use crate::api::wire::{PlanCheck, Submission};
 
@@ -17,11 +18,13 @@ use crate::api::wire::{PlanCheck, Submission};
     responses((status = 200, description = "What would happen", body = PlanCheck)))]
 pub(super) async fn check_plan(
     State(api): State<Api>,
+    Asker(caller): Asker,
     StrictJson {
         value: Body(submission),
         room: _room,
     }: StrictJson<Body>,
 ) -> Result<Json<PlanCheck>, ApiError> {
-    let check = api.engine().check_plan(submission).await?;
+    let check = api.engine().check_plan(caller.tenant(), submission);
+    let check = check.await?;
     Ok(Json(check.into()))
 }

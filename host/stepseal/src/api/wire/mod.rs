@@ -18,6 +18,7 @@ pub mod scalar;
 pub mod secret;
 pub mod status;
 pub mod task;
+pub mod tenant;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -40,6 +41,7 @@ pub use record::Record;
 pub use secret::{NewSecret, Secret};
 pub use status::Status;
 pub use task::{Step, Task, TaskSummary};
+pub use tenant::{Tenant, TenantToken};
 
 /// A whole list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -17,6 +17,10 @@ use crate::store::{PolicyRow, StoreError};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
+    /// Only tasks of this tenant; `operator` for those that came with the host's own token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tenant: Option<String>,
     /// Only tasks of this agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -38,6 +42,7 @@ pub struct Scope {
 impl From<Scope> for engine::Scope {
     fn from(scope: Scope) -> Self {
         Self {
+            tenant: scope.tenant,
             agent: scope.agent,
             plugin: scope.plugin,
             step_type: scope.step_type,

@@ -71,6 +71,9 @@ pub struct TaskSummary {
     /// Where it is.
     #[schema(value_type = TaskStateText)]
     pub state: TaskState,
+    /// Whose token it came with: a tenant's name, or `operator`.
+    #[schema(example = "operator")]
+    pub tenant: String,
     /// Who submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -97,6 +100,7 @@ impl TryFrom<TaskRow> for TaskSummary {
         Ok(Self {
             id: row.task.id,
             state: row.state,
+            tenant: row.task.tenant,
             agent: row.task.agent,
             labels,
             created: row.task.created,
@@ -113,6 +117,9 @@ pub struct Task {
     /// Where it is.
     #[schema(value_type = TaskStateText)]
     pub state: TaskState,
+    /// Whose token it came with: a tenant's name, or `operator`.
+    #[schema(example = "operator")]
+    pub tenant: String,
     /// Who submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -140,6 +147,7 @@ impl From<engine::TaskView> for Task {
         Self {
             id: view.row.task.id,
             state: view.row.state,
+            tenant: view.row.task.tenant,
             agent: view.row.task.agent,
             labels: view.labels,
             created: view.row.task.created,

@@ -55,10 +55,11 @@ pub(super) fn findings() -> Vec<Finding> {
 /// How many calls run at a time, and what one may use unless a grant or a plan says otherwise.
 fn pool(what: &'static str, pool: &PoolSettings, limits: &Limits) -> Finding {
     let found = format!(
-        "{} at a time, {} of one component, {} s until one without a place is put off; each {} fuel, {} memory, {} ms, {} in, {} out; \
+        "{} at a time, {} of one component, {} for one tenant, {} s until one without a place is put off; each {} fuel, {} memory, {} ms, {} in, {} out; \
          {} for one memory at most",
         pool.concurrency,
         pool.component_concurrency,
+        pool.tenant_concurrency,
         pool.wait.as_secs(),
         thousands(limits.fuel),
         bytes(limits.memory_bytes),

@@ -236,6 +236,7 @@ impl<'a> Ran<'a> {
                 config: self.config(disclosed)?,
                 world: recorded.map_or(World::None, World::Replay),
             },
+            tenant: None,
             cancel: Cancel::new(),
         })
     }

@@ -103,12 +103,16 @@ pub(crate) struct Pinned {
 
 impl Engine {
     /// Resolves, pins and judges a submission and runs nothing.
-    pub async fn check_plan(&self, submission: Submission) -> Result<PlanCheck, EngineError> {
+    pub async fn check_plan(
+        &self,
+        tenant: &str,
+        submission: Submission,
+    ) -> Result<PlanCheck, EngineError> {
         let rules = self.rules().await?;
         let pinned = self.pin(&submission, &rules).await?;
         let now = self.0.clock.now();
         let id = self.0.clock.id();
-        let (plan_judgements, _) = self.judge_plan(&rules, &id, &pinned, now).await?;
+        let (plan_judgements, _) = self.judge_plan(&rules, &id, tenant, &pinned, now).await?;
         let mut steps = Vec::new();
         for (i, step) in pinned.plan.steps.iter().enumerate() {
             let mut judgements = plan_judgements.clone();
@@ -116,6 +120,7 @@ impl Engine {
             if let Some(input) = &pinned.known_inputs[i] {
                 let asked = PolicyInput {
                     task: &id,
+                    tenant,
                     agent: pinned.agent.as_deref(),
                     labels: &pinned.labels,
                     input: None,
@@ -179,11 +184,13 @@ impl Engine {
         &self,
         rules: &Rules,
         id: &str,
+        tenant: &str,
         pinned: &Pinned,
         now: Timestamp,
     ) -> Result<(Vec<Judgement>, Option<Payload>), EngineError> {
         let asked = PolicyInput {
             task: id,
+            tenant,
             agent: pinned.agent.as_deref(),
             labels: &pinned.labels,
             input: None,

@@ -25,6 +25,7 @@ use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
 use crate::engine::task::Task;
 use crate::engine::verdict::{Circumstances, Composed, Judgement, compose, denial};
 use crate::engine::{Engine, EngineError};
+use crate::store::OPERATOR;
 
 /// What came back from the side.
 pub(super) enum Progress {
@@ -43,6 +44,7 @@ pub(super) enum Progress {
 pub(super) struct View {
     engine: Engine,
     task: String,
+    tenant: Arc<str>,
     agent: Option<String>,
     labels: Arc<BTreeMap<String, String>>,
     plan: Arc<Plan>,
@@ -66,6 +68,7 @@ impl View {
         Self {
             engine: engine.clone(),
             task: task.id.clone(),
+            tenant: Arc::clone(&task.tenant),
             agent: task.agent.clone(),
             labels: Arc::clone(&task.labels),
             plan: Arc::clone(&task.plan),
@@ -99,6 +102,7 @@ impl View {
         };
         let asked = PolicyInput {
             task: &self.task,
+            tenant: &self.tenant,
             agent: self.agent.as_deref(),
             labels: &self.labels,
             input: Some(self.input.stored().digest),
@@ -389,6 +393,7 @@ pub(super) async fn run(authorized: Authorized) -> Progress {
             config: authorized.bench.grant.document.config.clone(),
             world: world(&authorized, &engine),
         },
+        tenant: Some(Arc::clone(&authorized.view.tenant)).filter(|tenant| **tenant != *OPERATOR),
         cancel: authorized.view.cancel.clone(),
     };
     let run = engine.0.sandbox.run(&component, call).await;

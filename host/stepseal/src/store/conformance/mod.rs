@@ -19,7 +19,8 @@ use stepseal_receipts::state::TaskState;
 use stepseal_receipts::time::Timestamp;
 
 use super::{
-    CommitError, NewAct, NewBlob, NewEvent, NewRecord, NewTask, Store, StoreError, Transition,
+    CommitError, NewAct, NewBlob, NewEvent, NewRecord, NewTask, OPERATOR, Store, StoreError,
+    Transition,
 };
 
 /// A database for one test, empty at first, gone when dropped.
@@ -45,6 +46,7 @@ macro_rules! suite {
             operator::a_grant_replaces_the_one_before,
             operator::policies_are_in_force_until_unbound,
             operator::settings_are_kept_when_their_binding_ended,
+            operator::a_tenant_is_there_until_removed,
             log::an_act_is_in_the_log_exactly_where_it_was_done,
             tasks::a_task_is_stored_with_everything_that_came_with_it,
             tasks::an_idempotency_key_leads_to_the_first_task,
@@ -59,6 +61,7 @@ macro_rules! suite {
             tasks::events_come_in_pages,
             tasks::tasks_are_listed_newest_first_by_filter_and_page,
             tasks::unfinished_tasks_come_due_in_order,
+            tasks::each_tenant_has_its_own_tasks,
             tasks::a_poked_task_is_due_until_its_runner_has_seen_it,
             tasks::a_task_that_is_over_cannot_be_cancelled,
             tasks::a_blob_may_belong_to_two_tasks,
@@ -105,6 +108,17 @@ fn at(ms: u64) -> Timestamp {
     Timestamp::from_unix_ms(ms).expect("tests stay before the year 9999")
 }
 
+/// Ids of the operator's tasks that are due.
+async fn due(store: &dyn Store, now: Timestamp, limit: u32) -> Vec<String> {
+    let due = store.due(now, &[OPERATOR.to_owned()], limit).await.unwrap();
+    due.into_iter().map(|task| task.id).collect()
+}
+
+/// When the operator's next task is due.
+async fn next_wake(store: &dyn Store, now: Timestamp) -> Option<Timestamp> {
+    store.next_wake(now, &[OPERATOR.to_owned()]).await.unwrap()
+}
+
 /// A digest that depends on a text.
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
@@ -122,6 +136,7 @@ fn act(envelope: &str) -> NewAct {
 fn task(id: &str) -> NewTask {
     NewTask {
         id: id.to_owned(),
+        tenant: OPERATOR.to_owned(),
         agent: None,
         labels: "{}".to_owned(),
         idempotency: None,

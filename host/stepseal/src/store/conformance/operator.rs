@@ -6,7 +6,7 @@ use stepseal_receipts::record::KeyRole;
 use super::{Fixture, act, at, digest};
 use crate::store::{
     AddComponent, ApproverRow, ComponentKind, ComponentRow, GrantRow, Identity, KeyRow, PolicyRow,
-    StoreError,
+    StoreError, TenantRow,
 };
 
 fn key(n: u8) -> PublicKey {
@@ -19,6 +19,32 @@ fn identity() -> Identity {
         log_key: key(1),
         record_key: key(2),
     }
+}
+
+pub(crate) async fn a_tenant_is_there_until_removed(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let row = |name: &str, token: &str, added| TenantRow {
+        name: name.to_owned(),
+        token: digest(token),
+        added: at(added),
+        removed: None,
+    };
+    assert!(store.put_tenant(&row("b", "1", 1)).await.unwrap());
+    assert!(store.put_tenant(&row("a", "2", 2)).await.unwrap());
+    assert!(!store.put_tenant(&row("b", "3", 3)).await.unwrap());
+    assert!(store.remove_tenant("a", at(4)).await.unwrap());
+    assert!(!store.remove_tenant("a", at(5)).await.unwrap());
+    assert!(!store.remove_tenant("c", at(5)).await.unwrap());
+    let gone = TenantRow {
+        removed: Some(at(4)),
+        ..row("a", "2", 2)
+    };
+    assert_eq!(store.tenants().await.unwrap(), [gone, row("b", "3", 3)]);
+    assert!(store.put_tenant(&row("a", "4", 6)).await.unwrap());
+    assert_eq!(
+        store.tenants().await.unwrap(),
+        [row("a", "4", 6), row("b", "3", 3)]
+    );
 }
 
 pub(crate) async fn a_database_is_claimed_once(fixture: &impl Fixture) {

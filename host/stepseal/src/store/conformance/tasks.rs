@@ -4,12 +4,12 @@ use futures_util::future::join_all;
 use stepseal_receipts::state::TaskState;
 
 use super::{
-    Fixture, accept, act, assert_refused, assert_stale, at, blob, digest, event, record, task,
-    transition,
+    Fixture, accept, act, assert_refused, assert_stale, at, blob, digest, due, event, next_wake,
+    record, task, transition,
 };
 use crate::store::{
-    Accept, EventRow, Kept, NewErasure, NewTask, RecordRow, Store, StoreError, TaskQuery, TaskRow,
-    Transition,
+    Accept, DueTask, EventRow, Kept, NewErasure, NewTask, OPERATOR, RecordRow, Store, StoreError,
+    TaskQuery, TaskRow, Transition,
 };
 
 pub(crate) async fn a_task_is_stored_with_everything_that_came_with_it(fixture: &impl Fixture) {
@@ -324,48 +324,111 @@ pub(crate) async fn unfinished_tasks_come_due_in_order(fixture: &impl Fixture) {
         store.accept(&task(id), first).await.unwrap();
     }
     let none: [String; 0] = [];
-    assert_eq!(store.due(at(99), 9).await.unwrap(), none);
-    assert_eq!(store.due(at(200), 9).await.unwrap(), ["b", "c"]);
-    assert_eq!(store.due(at(999), 2).await.unwrap(), ["b", "c"]);
-    assert_eq!(store.next_wake(at(0)).await.unwrap(), Some(at(100)));
-    assert_eq!(store.next_wake(at(100)).await.unwrap(), Some(at(200)));
-    assert_eq!(store.next_wake(at(300)).await.unwrap(), None);
+    assert_eq!(due(&*store, at(99), 9).await, none);
+    assert_eq!(due(&*store, at(200), 9).await, ["b", "c"]);
+    assert_eq!(due(&*store, at(999), 2).await, ["b", "c"]);
+    assert_eq!(next_wake(&*store, at(0)).await, Some(at(100)));
+    assert_eq!(next_wake(&*store, at(100)).await, Some(at(200)));
+    assert_eq!(next_wake(&*store, at(300)).await, None);
     let done = Transition {
         state: TaskState::Cancelled,
         ..transition("b", 1)
     };
     store.commit(done).await.unwrap();
-    assert_eq!(store.due(at(999), 9).await.unwrap(), ["c", "a"]);
+    assert_eq!(due(&*store, at(999), 9).await, ["c", "a"]);
+}
+
+pub(crate) async fn each_tenant_has_its_own_tasks(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let tasks = [
+        ("1", "a", Some("x"), TaskState::Queued),
+        ("2", "b", None, TaskState::Running),
+        ("3", "a", None, TaskState::Running),
+        ("4", OPERATOR, None, TaskState::Queued),
+        ("5", "a", Some("x"), TaskState::Running),
+    ];
+    for (id, tenant, agent, state) in tasks {
+        let new = NewTask {
+            tenant: tenant.to_owned(),
+            agent: agent.map(Into::into),
+            ..task(id)
+        };
+        let first = Transition {
+            state,
+            // The later ones are due before.
+            wake_at: Some(at(100 - id.parse::<u64>().unwrap())),
+            ..transition(id, 0)
+        };
+        store.accept(&new, first).await.unwrap();
+    }
+    let of_a = TaskQuery {
+        tenant: Some("a".into()),
+        limit: 9,
+        ..TaskQuery::default()
+    };
+    assert_eq!(found(&*store, of_a.clone()).await, ["5", "3", "1"]);
+    let running = TaskQuery {
+        state: Some(TaskState::Running),
+        ..of_a.clone()
+    };
+    assert_eq!(found(&*store, running.clone()).await, ["5", "3"]);
+    let of_x = TaskQuery {
+        agent: Some("x".into()),
+        ..of_a
+    };
+    assert_eq!(found(&*store, of_x.clone()).await, ["5", "1"]);
+    let running_of_x = TaskQuery {
+        agent: of_x.agent,
+        ..running
+    };
+    assert_eq!(found(&*store, running_of_x).await, ["5"]);
+
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let shown = |due: Vec<DueTask>| {
+        due.into_iter()
+            .map(|due| (due.tenant, due.id))
+            .collect::<Vec<_>>()
+    };
+    let pair = |tenant: &str, id: &str| (tenant.to_owned(), id.to_owned());
+    let due = store.due(at(999), &names(&["b", "a"]), 2).await.unwrap();
+    assert_eq!(shown(due), [pair("b", "2"), pair("a", "5"), pair("a", "3")]);
+    assert_eq!(store.due(at(999), &names(&["c"]), 2).await.unwrap(), []);
+    assert_eq!(store.count_due(at(999), "a", 9).await.unwrap(), 3);
+    assert_eq!(store.count_due(at(999), "a", 2).await.unwrap(), 2);
+    assert_eq!(store.count_due(at(96), "a", 9).await.unwrap(), 1);
+    let wake = store.next_wake(at(95), &names(&["b", "a"])).await.unwrap();
+    assert_eq!(wake, Some(at(97)));
 }
 
 pub(crate) async fn a_poked_task_is_due_until_its_runner_has_seen_it(fixture: &impl Fixture) {
     let store = fixture.open().await;
     accept(&*store, "t").await;
     let none: [String; 0] = [];
-    assert_eq!(store.due(at(999), 9).await.unwrap(), none);
+    assert_eq!(due(&*store, at(999), 9).await, none);
     assert!(store.request_cancel("t").await.unwrap());
     assert!(store.request_cancel("t").await.unwrap());
-    assert_eq!(store.due(at(1), 9).await.unwrap(), ["t"]);
-    assert_eq!(store.next_wake(at(1)).await.unwrap(), None);
+    assert_eq!(due(&*store, at(1), 9).await, ["t"]);
+    assert_eq!(next_wake(&*store, at(1)).await, None);
     let with = |after, pokes_seen| Transition {
         pokes_seen,
         wake_at: Some(at(500)),
         ..transition("t", after)
     };
     store.commit(with(1, 1)).await.unwrap();
-    assert_eq!(
-        store.due(at(1), 9).await.unwrap(),
-        ["t"],
-        "one poke was not seen"
-    );
+    assert_eq!(due(&*store, at(1), 9).await, ["t"], "one poke was not seen");
     let row = store.task("t").await.unwrap().unwrap();
     assert_eq!(
         (row.pokes, row.cancel, row.wake_at),
         (2, true, Some(at(500)))
     );
     store.commit(with(2, 2)).await.unwrap();
-    assert_eq!(store.due(at(1), 9).await.unwrap(), none);
-    assert_eq!(store.next_wake(at(1)).await.unwrap(), Some(at(500)));
+    assert_eq!(due(&*store, at(1), 9).await, none);
+    assert_eq!(next_wake(&*store, at(1)).await, Some(at(500)));
     assert!(store.task("t").await.unwrap().unwrap().cancel);
 }
 
@@ -382,7 +445,7 @@ pub(crate) async fn a_task_that_is_over_cannot_be_cancelled(fixture: &impl Fixtu
     let row = store.task("t").await.unwrap().unwrap();
     assert_eq!((row.pokes, row.cancel), (0, false));
     let none: [String; 0] = [];
-    assert_eq!(store.due(at(999), 9).await.unwrap(), none);
+    assert_eq!(due(&*store, at(999), 9).await, none);
 }
 
 pub(crate) async fn a_blob_may_belong_to_two_tasks(fixture: &impl Fixture) {

@@ -194,15 +194,16 @@ fn write_tasks(script: &mut Script, tasks: std::collections::BTreeMap<String, Ta
         }
     }
     script.rows(
-        "INSERT INTO tasks (id, agent, labels, idempotency_key, idempotency_digest, plan, input, created_ms, \
+        "INSERT INTO tasks (id, tenant, agent, labels, idempotency_key, idempotency_digest, plan, input, created_ms, \
          state, updated_ms, wake_at_ms, due_ms, events, records, head)",
-        15,
+        16,
         "",
         added,
         |(new, view, change), values| {
             let (key, digest) = new.idempotency.unzip();
             values
                 .push(new.id)
+                .push(new.tenant)
                 .push(new.agent)
                 .push(new.labels)
                 .push(key)

@@ -19,6 +19,7 @@ mod open;
 mod row;
 mod script;
 mod tasks;
+mod tenants;
 #[cfg(test)]
 mod tests;
 pub mod version;
@@ -39,9 +40,9 @@ use stepseal_receipts::tree::NodeId;
 use self::writer::Writer;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, ApproverRow, CheckpointRow, CommitError,
-    ComponentKind, ComponentRow, CosignatureRow, EventRow, GrantRow, Identity, KeyRow, LogHead,
-    LogRow, NewAct, NewErasure, NewTask, PolicyRow, RecordRow, SignedApproval, Store, StoreError,
-    TaskQuery, TaskRow, Transition,
+    ComponentKind, ComponentRow, CosignatureRow, DueTask, EventRow, GrantRow, Identity, KeyRow,
+    LogHead, LogRow, NewAct, NewErasure, NewTask, PolicyRow, RecordRow, SignedApproval, Store,
+    StoreError, TaskQuery, TaskRow, TenantRow, Transition,
 };
 
 /// A database in one file.
@@ -220,12 +221,37 @@ impl Store for SqliteStore {
         tasks::events(&self.readers, task, after, limit).await
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<String>, StoreError> {
-        tasks::due(&self.readers, now, limit).await
+    async fn due(
+        &self,
+        now: Timestamp,
+        tenants: &[String],
+        limit: u32,
+    ) -> Result<Vec<DueTask>, StoreError> {
+        tasks::due(&self.readers, now, tenants, limit).await
     }
 
-    async fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        tasks::next_wake(&self.readers, now).await
+    async fn count_due(&self, now: Timestamp, tenant: &str, limit: u32) -> Result<u32, StoreError> {
+        tasks::count_due(&self.readers, now, tenant, limit).await
+    }
+
+    async fn next_wake(
+        &self,
+        now: Timestamp,
+        tenants: &[String],
+    ) -> Result<Option<Timestamp>, StoreError> {
+        tasks::next_wake(&self.readers, now, tenants).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantRow>, StoreError> {
+        tenants::all(&self.readers).await
+    }
+
+    async fn put_tenant(&self, row: &TenantRow) -> Result<bool, StoreError> {
+        tenants::put(&self.writer, row.clone()).await
+    }
+
+    async fn remove_tenant(&self, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+        tenants::remove(&self.writer, name.to_owned(), at).await
     }
 
     async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@ use stepseal_receipts::time::Timestamp;
 
 use super::row;
 use super::writer::Writer;
-use crate::store::{EventRow, NewTask, StoreError, TaskQuery, TaskRow};
+use crate::store::{DueTask, EventRow, NewTask, StoreError, TaskQuery, TaskRow};
 
 const STATES: [TaskState; 7] = [
     TaskState::Queued,
@@ -23,7 +23,7 @@ const STATES: [TaskState; 7] = [
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, agent, labels, idempotency_key, idempotency_digest, plan, input, created_ms, state, ",
+            "SELECT id, tenant, agent, labels, idempotency_key, idempotency_digest, plan, input, created_ms, state, ",
             "updated_ms, wake_at_ms, events, records, head, cancel, pokes, erased_ms FROM tasks ",
             $rest
         )
@@ -37,9 +37,24 @@ pub(super) const LIST_OF_AGENT: &str =
     select!("WHERE agent = $3 AND id < $1 ORDER BY id DESC LIMIT $2");
 pub(super) const LIST_OF_AGENT_AND_STATE: &str =
     select!("WHERE agent = $3 AND state = $4 AND id < $1 ORDER BY id DESC LIMIT $2");
-pub(super) const DUE: &str = "SELECT id FROM tasks WHERE due_ms <= $1 ORDER BY due_ms, id LIMIT $2";
-pub(super) const NEXT_WAKE: &str =
-    "SELECT due_ms FROM tasks WHERE due_ms > $1 ORDER BY due_ms LIMIT 1";
+pub(super) const LIST_OF_TENANT: &str =
+    select!("WHERE tenant = $3 AND tenant <> 'operator' AND id < $1 ORDER BY id DESC LIMIT $2");
+pub(super) const LIST_OF_TENANT_AND_STATE: &str = select!(
+    "WHERE tenant = $3 AND tenant <> 'operator' AND state = $4 AND id < $1 ORDER BY id DESC LIMIT $2"
+);
+pub(super) const LIST_OF_TENANT_AND_AGENT: &str = select!(
+    "WHERE tenant = $3 AND tenant <> 'operator' AND agent = $4 AND id < $1 ORDER BY id DESC LIMIT $2"
+);
+pub(super) const LIST_OF_TENANT_AGENT_AND_STATE: &str = select!(
+    "WHERE tenant = $3 AND tenant <> 'operator' AND agent = $4 AND state = $5 AND id < $1 ORDER BY id DESC LIMIT $2"
+);
+/// `$1` is a JSON array of names, here and below: one look at the index for each of them.
+pub(super) const DUE: &str = "SELECT n.key, t.due_ms, t.id, t.tenant FROM json_each($1) AS n JOIN tasks AS t ON t.id IN \
+     (SELECT id FROM tasks WHERE tenant = n.value AND due_ms <= $2 ORDER BY due_ms, id LIMIT $3)";
+pub(super) const COUNT_DUE: &str =
+    "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE tenant = $1 AND due_ms <= $2 LIMIT $3)";
+pub(super) const NEXT_WAKE: &str = "SELECT min((SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 ORDER BY due_ms LIMIT 1)) \
+     FROM json_each($1) AS n";
 pub(super) const EVENTS: &str =
     "SELECT n, at_ms, kind, body FROM events WHERE task = $1 AND n > $2 ORDER BY n LIMIT $3";
 pub(super) const BLOBS: &str = "SELECT bytes FROM blobs WHERE task = $1 ORDER BY digest";
@@ -71,18 +86,22 @@ pub(super) async fn list(
     readers: &SqlitePool,
     query: &TaskQuery,
 ) -> Result<Vec<TaskRow>, StoreError> {
-    let sql = match (&query.agent, query.state) {
-        (None, None) => LIST,
-        (None, Some(_)) => LIST_OF_STATE,
-        (Some(_), None) => LIST_OF_AGENT,
-        (Some(_), Some(_)) => LIST_OF_AGENT_AND_STATE,
+    let sql = match (&query.tenant, &query.agent, query.state) {
+        (None, None, None) => LIST,
+        (None, None, Some(_)) => LIST_OF_STATE,
+        (None, Some(_), None) => LIST_OF_AGENT,
+        (None, Some(_), Some(_)) => LIST_OF_AGENT_AND_STATE,
+        (Some(_), None, None) => LIST_OF_TENANT,
+        (Some(_), None, Some(_)) => LIST_OF_TENANT_AND_STATE,
+        (Some(_), Some(_), None) => LIST_OF_TENANT_AND_AGENT,
+        (Some(_), Some(_), Some(_)) => LIST_OF_TENANT_AGENT_AND_STATE,
     };
     let before = query.before.as_deref().unwrap_or(row::AFTER_EVERY_ID);
     let mut statement = sqlx::query(sql)
         .bind(before.to_owned())
         .bind(i64::from(query.limit));
-    if let Some(agent) = &query.agent {
-        statement = statement.bind(agent.clone());
+    for name in [&query.tenant, &query.agent].into_iter().flatten() {
+        statement = statement.bind(name.clone());
     }
     if let Some(state) = query.state {
         statement = statement.bind(state.as_str());
@@ -136,25 +155,50 @@ pub(super) async fn request_cancel(writer: &Writer, id: String) -> Result<bool, 
 pub(super) async fn due(
     readers: &SqlitePool,
     now: Timestamp,
+    tenants: &[String],
     limit: u32,
-) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar(DUE)
+) -> Result<Vec<DueTask>, StoreError> {
+    let mut due: Vec<(i64, i64, String, String)> = sqlx::query_as(DUE)
+        .bind(names(tenants))
         .bind(row::ms(now))
         .bind(i64::from(limit))
         .fetch_all(readers)
+        .await?;
+    due.sort_unstable();
+    let task = |(_, _, id, tenant)| DueTask { tenant, id };
+    Ok(due.into_iter().map(task).collect())
+}
+
+pub(super) async fn count_due(
+    readers: &SqlitePool,
+    now: Timestamp,
+    tenant: &str,
+    limit: u32,
+) -> Result<u32, StoreError> {
+    Ok(sqlx::query_scalar(COUNT_DUE)
+        .bind(tenant.to_owned())
+        .bind(row::ms(now))
+        .bind(i64::from(limit))
+        .fetch_one(readers)
         .await?)
 }
 
 pub(super) async fn next_wake(
     readers: &SqlitePool,
     now: Timestamp,
+    tenants: &[String],
 ) -> Result<Option<Timestamp>, StoreError> {
     let wake: Option<i64> = sqlx::query_scalar(NEXT_WAKE)
+        .bind(names(tenants))
         .bind(row::ms(now))
-        .fetch_optional(readers)
+        .fetch_one(readers)
         .await?;
     wake.map(|ms| row::time("the time a task waits for", ms))
         .transpose()
+}
+
+fn names(names: &[String]) -> String {
+    serde_json::to_string(names).expect("strings are JSON")
 }
 
 pub(super) async fn blob(
@@ -196,6 +240,7 @@ fn decode(columns: &SqliteRow) -> Result<TaskRow, StoreError> {
     Ok(TaskRow {
         task: NewTask {
             id: columns.try_get("id")?,
+            tenant: columns.try_get("tenant")?,
             agent: columns.try_get("agent")?,
             labels: columns.try_get("labels")?,
             idempotency: key.zip(digest_option(

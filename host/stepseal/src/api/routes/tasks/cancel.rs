@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::api::Api;
-use crate::api::params::Segment;
+use crate::api::params::TaskSegment;
 use crate::api::problem::ApiError;
 use crate::api::wire::{Problem, Task};
 
@@ -21,7 +21,7 @@ use crate::api::wire::{Problem, Task};
     ))]
 pub(in crate::api) async fn cancel_task(
     State(api): State<Api>,
-    Segment(id): Segment,
+    TaskSegment(id): TaskSegment,
 ) -> Result<Json<Task>, ApiError> {
     let task = api.engine().cancel(&id).await?;
     Ok(Json(task.into()))

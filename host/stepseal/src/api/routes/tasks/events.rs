@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 
 use crate::api::events::Feed;
 use crate::api::limits::{EVENT_KEEP_ALIVE, EVENT_PAGE_MAX, EVENT_PATIENCE};
-use crate::api::params::{LAST_EVENT_ID, Params, Segment, last_event};
+use crate::api::params::{LAST_EVENT_ID, Params, TaskSegment, last_event};
 use crate::api::problem::{ApiError, Kind};
 use crate::api::wire::{Event, Page, Problem};
 use crate::api::{Api, try_permit};
@@ -50,7 +50,7 @@ pub(in crate::api) struct EventParams {
     ))]
 pub(in crate::api) async fn task_events(
     State(api): State<Api>,
-    Segment(task): Segment,
+    TaskSegment(task): TaskSegment,
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

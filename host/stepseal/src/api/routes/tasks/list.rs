@@ -8,10 +8,11 @@ use utoipa::IntoParams;
 
 use crate::api::Api;
 use crate::api::limits::PAGE_MAX;
-use crate::api::params::{Params, cursor, cut, page_size};
+use crate::api::params::{Asker, Params, cursor, cut, page_size};
 use crate::api::problem::ApiError;
 use crate::api::wire::task::TaskStateText;
 use crate::api::wire::{Page, TaskSummary};
+use crate::engine::tenants::Caller;
 use crate::store::TaskQuery;
 
 /// Which tasks to list.
@@ -38,10 +39,15 @@ pub(in crate::api) struct ListParams {
     responses((status = 200, description = "A page of tasks", body = Page<TaskSummary>)))]
 pub(in crate::api) async fn list_tasks(
     State(api): State<Api>,
+    Asker(caller): Asker,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<TaskSummary>>, ApiError> {
     let size = page_size(params.limit, PAGE_MAX)?;
     let query = TaskQuery {
+        tenant: match &caller {
+            Caller::Operator => None,
+            Caller::Tenant(name) => Some(name.to_string()),
+        },
         state: params.state,
         agent: params.agent,
         before: cursor(params.cursor)?,

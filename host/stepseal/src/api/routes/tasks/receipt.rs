@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::api::Api;
-use crate::api::params::{Params, Segment};
+use crate::api::params::{Params, TaskSegment};
 use crate::api::problem::ApiError;
 use crate::api::wire::Problem;
 use crate::api::wire::record::RECEIPT;
@@ -40,7 +40,7 @@ pub(in crate::api) struct ReceiptParams {
     ))]
 pub(in crate::api) async fn task_receipt(
     State(api): State<Api>,
-    Segment(id): Segment,
+    TaskSegment(id): TaskSegment,
     Params(params): Params<ReceiptParams>,
 ) -> Result<Response, ApiError> {
     let receipt = api

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::api::Api;
-use crate::api::params::Segment;
+use crate::api::params::TaskSegment;
 use crate::api::problem::ApiError;
 use crate::api::wire::{List, Problem, Record};
 
@@ -17,7 +17,7 @@ use crate::api::wire::{List, Problem, Record};
     ))]
 pub(in crate::api) async fn task_records(
     State(api): State<Api>,
-    Segment(id): Segment,
+    TaskSegment(id): TaskSegment,
 ) -> Result<Json<List<Record>>, ApiError> {
     let rows = api.engine().records(&id).await?;
     let items = rows

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::api::Api;
-use crate::api::params::Segment;
+use crate::api::params::TaskSegment;
 use crate::api::problem::ApiError;
 use crate::api::wire::{Problem, Task};
 
@@ -18,7 +18,7 @@ use crate::api::wire::{Problem, Task};
     ))]
 pub(in crate::api) async fn show_task(
     State(api): State<Api>,
-    Segment(id): Segment,
+    TaskSegment(id): TaskSegment,
 ) -> Result<Json<Task>, ApiError> {
     let task = api.engine().task(&id).await?;
     Ok(Json(task.into()))

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::body::{JsonBody, StrictJson};
 use crate::api::limits::SUBMISSION_BYTES_MAX;
-use crate::api::params::{PREFERENCE_APPLIED, idempotency_key, prefer_wait};
+use crate::api::params::{Asker, PREFERENCE_APPLIED, idempotency_key, prefer_wait};
 use crate::api::problem::ApiError;
 use crate::api::wire::{Fault, Problem, Submission, Task};
 use crate::api::{Api, try_permit};
@@ -48,6 +48,7 @@ impl JsonBody for Body {
     ))]
 pub(in crate::api) async fn submit_task(
     State(api): State<Api>,
+    Asker(caller): Asker,
     headers: HeaderMap,
     StrictJson {
         value: Body(submission),
@@ -56,7 +57,9 @@ pub(in crate::api) async fn submit_task(
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
     let wait = prefer_wait(&headers).zip(try_permit(&api.0.waits));
-    let mut submitted = api.engine().submit(submission, key, wait.is_some()).await?;
+    let engine = api.engine();
+    let submitted = engine.submit(caller.tenant(), submission, key, wait.is_some());
+    let mut submitted = submitted.await?;
     drop(room);
     if let Some((patience, _permit)) = &wait {
         let mut closing = api.closing();
