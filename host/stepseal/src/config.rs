@@ -9,6 +9,7 @@ use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::witness_policy::WitnessPolicy;
 
 use crate::data_dir::{DataDir, DataDirError};
+use crate::store::postgres::{BadUrl, DatabaseUrl};
 
 /// Where a host listens unless it is told otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
@@ -26,6 +27,8 @@ pub struct ServeSettings {
     pub allow_remote: bool,
     /// Its data directory.
     pub data: DataDir,
+    /// Its database, where that is not in the directory.
+    pub database: Option<DatabaseUrl>,
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
     /// How long payloads of finished tasks are kept; for ever where absent.
@@ -80,6 +83,9 @@ pub enum ConfigError {
     /// A policy of witnesses that a host cannot follow.
     #[error("the witness policy: {0}")]
     Witnesses(String),
+    /// The address of a database is none.
+    #[error("--database, or STEPSEAL_DATABASE: {0}")]
+    Database(BadUrl),
     /// The data directory.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -278,6 +284,7 @@ mod tests {
             listen: listen.parse().unwrap(),
             allow_remote,
             data: DataDir::new("nowhere"),
+            database: None,
             origin: None,
             keep_payloads: None,
             witnesses: None,
@@ -294,6 +301,7 @@ mod tests {
             listen: LISTEN_DEFAULT.parse().unwrap(),
             allow_remote: false,
             data: DataDir::new("nowhere"),
+            database: None,
             origin: None,
             keep_payloads: None,
             witnesses: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),

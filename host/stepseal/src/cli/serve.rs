@@ -29,7 +29,8 @@ const LOG_VARIABLE: &str = "STEPSEAL_LOG";
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stepseal serve --data ./stepseal-data\n  \
     STEPSEAL_LOG=debug stepseal serve --listen 127.0.0.1:0\n  \
-    stepseal serve --witness-policy policy.txt\n\n\
+    stepseal serve --witness-policy policy.txt\n  \
+    stepseal serve --database postgres://stepseal@db.example/stepseal\n\n\
     At the first start it makes the data directory, its keys and the token that clients must show. \
     Back up the data directory: without its keys nobody can go on with its log.")]
 pub(super) struct Serve {
@@ -62,6 +63,7 @@ impl Serve {
             listen: self.listen,
             allow_remote: self.allow_remote,
             data: context.data.clone(),
+            database: context.database.clone(),
             origin: self.origin,
             keep_payloads: self
                 .keep_payloads
@@ -106,6 +108,7 @@ async fn serve(
     let stop = stop_signal()?;
     let dir = held.dir();
     let options = OpenOptions {
+        database: settings.database.clone(),
         origin: settings.origin.clone(),
         keep_payloads: settings.keep_payloads,
         witnesses: settings.witnesses.clone(),
@@ -130,8 +133,12 @@ async fn serve(
     // Dropped, and with it whatever is asked, when the host stops.
     let _asking = witnesses::start(&opened.engine);
     held.announce(&url)?;
+    let database = match &settings.database {
+        Some(database) => format!("\n  in     {database}"),
+        None => String::new(),
+    };
     let text = format!(
-        "stepseal {} listens on {url}\n  data   {} (the token is in {})\n  engine {}, {}\n  try    stepseal --data {} doctor",
+        "stepseal {} listens on {url}\n  data   {} (the token is in {}){database}\n  engine {}, {}\n  try    stepseal --data {} doctor",
         env!("CARGO_PKG_VERSION"),
         dir.root().display(),
         dir.token().display(),
