@@ -11,6 +11,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::postgres::Schema;
 use super::{PATIENCE, eventually, template};
 
 /// What the host says before its address, once it can be reached.
@@ -19,16 +20,36 @@ const ANNOUNCEMENT: &str = " listens on ";
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stepseal");
 
-/// A data directory that is removed when its owner is gone.
+/// Which database a host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// A data directory that is removed when its owner is gone, with its database.
 pub(crate) struct DataDir {
     temp: TempDir,
+    /// Where the database is, if not in the directory.
+    schema: Option<Schema>,
 }
 
 impl DataDir {
     /// One that is not there yet: the host makes it.
     pub(crate) fn fresh() -> Self {
         let temp = tempfile::tempdir().expect("tests can make temporary directories");
-        Self { temp }
+        Self { temp, schema: None }
+    }
+
+    /// The same directory with another database.
+    pub(crate) fn with_schema(mut self, schema: Option<Schema>) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The schema of its database, where that is PostgreSQL.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
     }
 
     /// Where the host keeps its data.
@@ -63,6 +84,19 @@ impl Host {
         Self::on(template::with_guests())
     }
 
+    /// The same with this database.
+    pub(crate) fn with_guests_in(database: Database) -> Self {
+        match database {
+            Database::Sqlite => Self::with_guests(),
+            Database::Postgres => {
+                let dir = template::with_compiled_guests().with_schema(Some(Schema::new()));
+                let host = Self::on(dir);
+                template::upload(&host);
+                host
+            }
+        }
+    }
+
     /// A host on this data directory, which must start.
     pub(crate) fn on(dir: DataDir) -> Self {
         Self::with(dir, &[])
@@ -89,7 +123,8 @@ impl Host {
         let data = dir.path();
         let serve = ["serve", "--listen", "127.0.0.1:0", "--data"];
         let serve = [&serve[..], &[data.to_str().expect("UTF-8")], arguments].concat();
-        let (process, url) = Process::start_by(command, &serve);
+        let database = dir.schema().map(Schema::url);
+        let (process, url) = Process::start_by(command, &serve, database.as_deref());
         let token = std::fs::read_to_string(dir.path().join("token"))
             .expect("a host that listens has a token");
         let client = Client::new(url, token.trim().to_owned());
@@ -106,6 +141,11 @@ impl Host {
             .as_ref()
             .expect("a running host has its directory")
             .path()
+    }
+
+    /// The schema of its database, where that is PostgreSQL.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.dir.as_ref().and_then(DataDir::schema)
     }
 
     /// Id of its process.
@@ -141,12 +181,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the built program, which must say where it listens.
     pub(crate) fn start(arguments: &[&str]) -> (Self, String) {
-        Self::start_by(&[], arguments)
+        Self::start_by(&[], arguments, None)
     }
 
     /// The same, run by this command.
-    fn start_by(command: &[&str], arguments: &[&str]) -> (Self, String) {
-        let mut process = Self::spawn(&[command, &[PROGRAM][..], arguments].concat());
+    fn start_by(command: &[&str], arguments: &[&str], database: Option<&str>) -> (Self, String) {
+        let mut process = Self::spawn(&[command, &[PROGRAM][..], arguments].concat(), database);
         let Some(url) = process.address() else {
             let status = process.wait();
             panic!("{arguments:?} did not start, {status}: {}", process.said());
@@ -154,10 +194,12 @@ impl Process {
         (process, url)
     }
 
-    fn spawn(command: &[&str]) -> Self {
+    fn spawn(command: &[&str], database: Option<&str>) -> Self {
         let mut child = Command::new(command[0])
             .args(&command[1..])
             .env_remove("STEPSEAL_LOG")
+            .env_remove("STEPSEAL_DATABASE")
+            .envs(database.map(|url| ("STEPSEAL_DATABASE", url)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
