@@ -82,21 +82,48 @@ fn a_directory_and_a_database_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
-fn an_older_copy_of_the_database_is_refused() {
+fn an_older_copy_of_the_database_is_refused_and_another_log_continues_it() {
     let host = empty();
+    let schema = host.schema().unwrap();
+    schema.run("CREATE TABLE backup AS SELECT size, frontier FROM log_head");
+    host.upload("jq");
     host.call("GET", "/log/checkpoint").send().expect(200);
     let dir = host.stop();
     let schema = dir.schema().unwrap();
-    // What a restored backup lacks, if the newest head is of one record: that record.
-    schema.run(
-        "UPDATE log_head SET size = 0, frontier = ''; DELETE FROM checkpoints; DELETE FROM records",
-    );
     let url = schema.url();
-    refused(
-        &dir,
-        &["--database", &url],
-        &["it is an older copy", "open-shard"],
+    schema.run(
+        "UPDATE log_head SET (size, frontier) = (SELECT size, frontier FROM backup); DROP TABLE backup; \
+         DELETE FROM records WHERE leaf_index > 0; DELETE FROM log_nodes; DELETE FROM components; DELETE FROM checkpoints",
     );
+    let of_the_old = ["--database", url.as_str()];
+    refused(&dir, &of_the_old, &["it is an older copy", "open-shard"]);
+    let next = DataDir::fresh().with_schema(Some(Schema::new()));
+    let (from, into) = (dir.path(), next.path());
+    let into_url = next.schema().unwrap().url();
+    let shard = [
+        "log",
+        "open-shard",
+        "--data",
+        from.to_str().unwrap(),
+        "--into",
+        into.to_str().unwrap(),
+    ];
+    let ran =
+        stepseal(&[&shard[..], &of_the_old, &["--into-database", &into_url]].concat()).expect(0);
+    assert!(ran.stdout.contains("from its 2 records on"), "{ran:?}");
+    Host::on(next).get("/readyz");
+}
+
+#[test]
+fn keys_are_rotated_in_the_database_of_a_directory_that_nobody_serves() {
+    let dir = empty().stop();
+    let (data, url) = (dir.path(), dir.schema().unwrap().url());
+    let there = ["--data", data.to_str().unwrap(), "--database", &url];
+    let rotate = ["keys", "rotate", "record", "--output", "json"];
+    let ran = stepseal(&[&there[..], &rotate].concat()).expect(0).json();
+    assert_eq!(ran["items"].as_array().unwrap().len(), 3, "{ran}");
+    let trust = Host::on(dir).get("/v1/trust");
+    assert_eq!(trust["records"].as_array().unwrap().len(), 2, "{trust}");
 }
 
 #[test]

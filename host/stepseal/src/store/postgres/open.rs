@@ -173,6 +173,9 @@ pub(super) fn explain(url: &DatabaseUrl, error: StoreError) -> StoreError {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
     let what_to_do = match (said, code.as_deref()) {
+        (sqlx::Error::Io(said), _) if said.to_string().contains("invalid peer certificate") => {
+            "its server's certificate is not one to believe: name the CA that signed it with sslrootcert in the address"
+        }
         (sqlx::Error::Io(_), _) => {
             "it cannot be reached: does the server run, and is this its address?"
         }
