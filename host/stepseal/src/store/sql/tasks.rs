@@ -54,8 +54,7 @@ pub(in crate::store) const DUE: &str = "SELECT n.key, t.due_ms, t.id, t.tenant F
 pub(in crate::store) const DUE_IN_POSTGRES: &str = "SELECT n.key, t.due_ms, t.id, t.tenant \
      FROM json_array_elements_text($1::json) WITH ORDINALITY AS n (value, key) CROSS JOIN LATERAL \
      (SELECT due_ms, id, tenant FROM tasks WHERE tenant = n.value AND due_ms <= $2 ORDER BY due_ms, id LIMIT $3) AS t";
-pub(in crate::store) const COUNT_DUE: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE tenant = $1 AND due_ms <= $2 LIMIT $3) AS due";
+pub(in crate::store) const COUNT_DUE: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE tenant = $1 AND due_ms <= $2 LIMIT $3) AS counted";
 pub(in crate::store) const NEXT_WAKE: &str = "SELECT min((SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 ORDER BY due_ms LIMIT 1)) \
      FROM json_each($1) AS n";
 pub(in crate::store) const NEXT_WAKE_IN_POSTGRES: &str = "SELECT min(t.due_ms) \

@@ -398,7 +398,7 @@ async fn every_query_goes_along_an_index() {
                 "CONSTANT",
                 "VALUES CLAUSE",
                 "n VIRTUAL TABLE",
-                "(subquery",
+                "counted",
             ]
             .iter()
             .any(|rows| scanned.contains(rows));
