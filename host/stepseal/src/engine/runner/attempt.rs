@@ -8,11 +8,12 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    Access, BucketSource, Cancel, HttpAccess, Invocation, Limits, Live, Outcome, Secrets, Stage,
-    StepCall, StepRun, World,
+    Access, BucketSource, HttpAccess, Invocation, Limits, Live, Outcome, Secrets, Stage, StepCall,
+    StepRun, World,
 };
 use tokio::sync::OwnedMutexGuard;
 
+use super::Handle;
 use crate::engine::approvers::Given;
 use crate::engine::components::Plugin;
 use crate::engine::grants::Grant;
@@ -24,7 +25,7 @@ use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
 use crate::engine::task::Task;
 use crate::engine::verdict::{Circumstances, Composed, Judgement, compose, denial};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, lock};
 use crate::store::OPERATOR;
 
 /// What came back from the side.
@@ -54,7 +55,7 @@ pub(super) struct View {
     plan_judgements: Vec<Judgement>,
     pub(super) index: usize,
     pub(super) attempt: u32,
-    cancel: Cancel,
+    handle: Arc<Handle>,
 }
 
 impl View {
@@ -63,7 +64,7 @@ impl View {
         task: &Task,
         index: usize,
         attempt: u32,
-        cancel: &Cancel,
+        handle: &Arc<Handle>,
     ) -> Self {
         Self {
             engine: engine.clone(),
@@ -78,7 +79,7 @@ impl View {
             plan_judgements: task.plan_judgements.clone(),
             index,
             attempt,
-            cancel: cancel.clone(),
+            handle: Arc::clone(handle),
         }
     }
 
@@ -263,7 +264,7 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let (judgements, shown) = loop {
         match view.judge(&bench, input.value(), None, now).await {
             // The wait for room is bounded where it is waited for; asking again is all there is to do.
-            Err(EngineError::Busy { .. }) if !view.cancel.is_cancelled() => {}
+            Err(EngineError::Busy { .. }) if !view.handle.cancel.is_cancelled() => {}
             other => break other?,
         }
     };
@@ -394,8 +395,9 @@ pub(super) async fn run(authorized: Authorized) -> Progress {
             world: world(&authorized, &engine),
         },
         tenant: Some(Arc::clone(&authorized.view.tenant)).filter(|tenant| **tenant != *OPERATOR),
-        cancel: authorized.view.cancel.clone(),
+        cancel: authorized.view.handle.cancel.clone(),
     };
+    lock(&authorized.view.handle.in_sandbox).insert(index, authorized.view.attempt);
     let run = engine.0.sandbox.run(&component, call).await;
     engine.count_requests(run.http);
     let end = engine.0.clock.now();
@@ -428,7 +430,7 @@ async fn take_turns(authorized: &Authorized) -> Vec<OwnedMutexGuard<()>> {
         buckets.sort();
         for bucket in buckets {
             let turn = authorized.view.engine.turn(&bucket);
-            let cancelled = authorized.view.cancel.cancelled();
+            let cancelled = authorized.view.handle.cancel.cancelled();
             if authorized.conflicts > 0 {
                 tokio::select! {
                     guard = turn.lock_owned() => guards.push(guard),
@@ -515,7 +517,7 @@ async fn finish_ok(ran: &mut Ran, output: Vec<u8>, now: Timestamp) -> Result<(),
             )
             .await
         {
-            Err(EngineError::Busy { .. }) if !view.cancel.is_cancelled() => {}
+            Err(EngineError::Busy { .. }) if !view.handle.cancel.is_cancelled() => {}
             other => break other?,
         }
     };
