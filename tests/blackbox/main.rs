@@ -25,6 +25,7 @@ mod metrics;
 mod outbound;
 mod plans;
 mod policies;
+mod private_ca;
 mod receipts;
 mod recovery;
 mod replay;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::witness_policy::WitnessPolicy;
+use stepseal_sandbox::TlsRoots;
 
 use crate::data_dir::{DataDir, DataDirError};
 
@@ -34,6 +35,8 @@ pub struct ServeSettings {
     pub witnesses: Option<WitnessPolicy>,
     /// Whether witnesses on other machines may be asked over plain HTTP.
     pub witness_plain_http: bool,
+    /// Who vouches for the servers that steps reach by TLS.
+    pub http_roots: TlsRoots,
 }
 
 /// A host as a client reaches it.
@@ -282,6 +285,7 @@ mod tests {
             keep_payloads: None,
             witnesses: None,
             witness_plain_http: false,
+            http_roots: TlsRoots::default(),
         };
         assert!(settings("127.0.0.1:0", false).check().is_ok());
         assert!(settings("[::1]:0", false).check().is_ok());
@@ -298,6 +302,7 @@ mod tests {
             keep_payloads: None,
             witnesses: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),
             witness_plain_http: plain_http,
+            http_roots: TlsRoots::default(),
         };
         settings.check()?;
         let [log, record] = [1, 2].map(|seed| SigningKey::from_seed([seed; 32]).public());

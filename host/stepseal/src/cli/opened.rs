@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use stepseal_receipts::checkpoint::default_origin;
 use stepseal_receipts::witness_policy::WitnessPolicy;
-use stepseal_sandbox::CacheSettings;
+use stepseal_sandbox::{CacheSettings, TlsRoots};
 
 use super::runtime;
 use crate::clock::SystemClock;
@@ -32,6 +32,8 @@ pub(super) struct OpenOptions {
     pub(super) keep_payloads: Option<Duration>,
     /// Who is to cosign the log's heads.
     pub(super) witnesses: Option<WitnessPolicy>,
+    /// Who vouches for the servers that steps reach.
+    pub(super) http_roots: TlsRoots,
     /// Bytes of compiled components on disk; [`COMPILED_MIB_MAX`] where absent.
     pub(super) compiled_bytes_max: Option<u64>,
 }
@@ -66,6 +68,7 @@ impl Opened {
             log_key_before: keys.log_before,
             head: dir.head(),
             secrets: dir.injected(),
+            http_roots: options.http_roots,
             previous: options.previous,
             origin,
             approval_ttl_ms: APPROVAL_TTL_MS,

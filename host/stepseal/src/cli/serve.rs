@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use stepseal_sandbox::TlsRoots;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -14,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use super::opened::{COMPILED_MIB_MAX, OpenOptions, Opened};
 use super::runtime::block_on;
 use super::verify::read_policy;
-use super::{Answer, Context};
+use super::{Answer, Context, files};
 use crate::api;
 use crate::clock::SystemClock;
 use crate::config::{LISTEN_DEFAULT, ServeSettings};
@@ -24,6 +25,9 @@ use crate::witnesses;
 
 /// Environment variable that says what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "STEPSEAL_LOG";
+
+/// Bytes of a file of authorities: all of Mozilla's fit several times.
+const ROOTS_BYTES_MAX: u64 = 1 << 20;
 
 /// Serve the REST API and run tasks, until SIGTERM or ctrl-c.
 #[derive(Args, Debug)]
@@ -45,6 +49,12 @@ pub(super) struct Serve {
     /// Ask witnesses on other machines over plain HTTP too.
     #[arg(long)]
     witness_plain_http: bool,
+    /// Authorities that vouch for servers which steps reach by HTTPS, besides the public ones: a file of PEM certificates.
+    #[arg(long, value_name = "FILE")]
+    http_ca: Option<PathBuf>,
+    /// Believe the authorities of --http-ca and no others.
+    #[arg(long, requires = "http_ca")]
+    http_ca_only: bool,
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
@@ -72,6 +82,10 @@ impl Serve {
                 .map(read_policy)
                 .transpose()?,
             witness_plain_http: self.witness_plain_http,
+            http_roots: match &self.http_ca {
+                Some(file) => read_roots(file, self.http_ca_only)?,
+                None => TlsRoots::default(),
+            },
         };
         settings.check()?;
         start_logging()?;
@@ -79,6 +93,13 @@ impl Serve {
         block_on(serve(context, &settings, self.compiled_mib << 20, &held))?;
         Ok(Answer::Yes)
     }
+}
+
+/// The authorities of a file, besides the public ones or alone.
+fn read_roots(path: &Path, alone: bool) -> anyhow::Result<TlsRoots> {
+    let pem = files::read(path, "the file of --http-ca", ROOTS_BYTES_MAX)?;
+    TlsRoots::from_pem(&pem, alone)
+        .with_context(|| format!("{} names no authorities for --http-ca", path.display()))
 }
 
 /// Writes what is logged to stderr.
@@ -109,6 +130,7 @@ async fn serve(
         origin: settings.origin.clone(),
         keep_payloads: settings.keep_payloads,
         witnesses: settings.witnesses.clone(),
+        http_roots: settings.http_roots.clone(),
         compiled_bytes_max: Some(compiled_bytes_max),
         ..OpenOptions::default()
     };
