@@ -30,6 +30,7 @@ mod receipts;
 mod recovery;
 mod replay;
 mod requests;
+mod server;
 mod support;
 mod tasks;
 mod tenants;

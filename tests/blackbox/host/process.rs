@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
 
 use tempfile::TempDir;
@@ -15,6 +15,9 @@ use super::{PATIENCE, eventually, template};
 
 /// What the host says before its address, once it can be reached.
 const ANNOUNCEMENT: &str = " listens on ";
+
+/// Runs a command whose mounts nobody else sees.
+const UNSHARE: [&str; 3] = ["unshare", "--map-root-user", "--mount"];
 
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stepseal");
@@ -42,6 +45,7 @@ pub(crate) struct Host {
     process: Process,
     client: Client,
     dir: Option<DataDir>,
+    has_names: bool,
 }
 
 impl Deref for Host {
@@ -68,15 +72,49 @@ impl Host {
         Self::with(dir, &[])
     }
 
-    /// The same as [`Host::with_guests`], with one processor for all of it.
-    pub(crate) fn with_guests_on_one_cpu() -> Self {
+    /// The same as [`Host::with_guests`], where these lines are in its `/etc/hosts` too. A system that lets no test arrange that for
+    /// a process of its own leaves them out, and then [`Host::has_names`] says so.
+    pub(crate) fn with_guests_and_names(names: &str) -> Self {
+        Self::run_with_names(&[], names)
+    }
+
+    /// The same with one processor for all of it.
+    pub(crate) fn with_guests_and_names_on_one_cpu(names: &str) -> Self {
         let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
         let allowed = status
             .lines()
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         let allowed = allowed.expect("Linux tells it").trim();
         let cpu = allowed.split([',', '-']).next().expect("a list of numbers");
-        Self::run_by(&["taskset", "-c", cpu], template::with_guests(), &[])
+        Self::run_with_names(&["taskset", "-c", cpu], names)
+    }
+
+    fn run_with_names(command: &[&str], names: &str) -> Self {
+        static CAN_MOUNT: LazyLock<bool> = LazyLock::new(|| {
+            let mount = ["--bind", "/etc/hosts", "/etc/hosts"];
+            let mut command = Command::new(UNSHARE[0]);
+            command.args(&UNSHARE[1..]).arg("mount").args(mount);
+            command.output().is_ok_and(|ran| ran.status.success())
+        });
+        let dir = template::with_guests();
+        if !*CAN_MOUNT {
+            eprintln!("this system lets no test change names: what needs them is left out");
+            return Self::run_by(command, dir, &[]);
+        }
+        let hosts = dir.temp.path().join("hosts");
+        let there = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        std::fs::write(&hosts, format!("{there}\n{names}")).expect("a file can be written");
+        let hosts = hosts.to_str().expect("UTF-8");
+        let mount = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        let command = [command, &UNSHARE, &["sh", "-c", mount, hosts]].concat();
+        let mut host = Self::run_by(&command, dir, &[]);
+        host.has_names = true;
+        host
+    }
+
+    /// Whether it knows the names that it was to be given.
+    pub(crate) fn has_names(&self) -> bool {
+        self.has_names
     }
 
     /// The same as [`Host::on`] with further arguments.
@@ -97,6 +135,7 @@ impl Host {
             process,
             client,
             dir: Some(dir),
+            has_names: false,
         }
     }
 

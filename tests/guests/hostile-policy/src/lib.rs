@@ -43,6 +43,7 @@ enum First {
     Hoard,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape `policy!` takes")]
 fn judge(_: Stage, settings: &Settings, _: &Input) -> Result<Verdict, String> {
     match settings.first {
         First::Panic => panic!("this policy panics on purpose"),
