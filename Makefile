@@ -1,14 +1,15 @@
 # Everything a person or CI runs here. `make help` lists it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# What is included waits for it, so it is said first.
+HOST := target/release/stepseal
+
 include guests.mk
 include python.mk
 include bench.mk
 include interop.mk
 include languages.mk
 include fuzz.mk
-
-HOST := target/release/stepseal
 
 .PHONY: help demo test determinism ci fmt clippy wasm32
 
