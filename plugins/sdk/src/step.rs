@@ -119,8 +119,6 @@ impl Plugin {
 
     /// What the plugin says of itself.
     pub fn describe(&self) -> contract::Descriptor {
-        #[cfg(feature = "panic-log")]
-        crate::panic::log_panics();
         contract::Descriptor {
             name: self.name.into(),
             version: self.version.into(),
