@@ -26,7 +26,7 @@ use crate::guest::{Guest, Shared, Stop};
 use crate::http::HttpUse;
 use crate::keyvalue::KeyValueChanges;
 use crate::limits::{FUNCTION_NAME_BYTES_MAX, Limits};
-use crate::pool::{Pool, Turns};
+use crate::pool::{Pool, aside};
 use crate::text::{cut, message};
 use crate::transcript::Transcript;
 
@@ -34,6 +34,9 @@ pub(crate) use policy::policy;
 
 /// Bytes of a guest's last log line that a trap's message repeats.
 const LAST_LINE_BYTES_MAX: usize = 512;
+
+/// Bytes of an answer that is read on the spot. To parse a mebibyte takes tens of milliseconds, for which others would wait.
+const READ_ON_THE_SPOT_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a function's name as the compiler wrote it.
 const MANGLED_BYTES_MAX: usize = 512;
@@ -72,7 +75,7 @@ async fn guard<T>(
     let mut step = |context: &mut Context<'_>| {
         let call = call.as_mut();
         let polled = if shared.takes_turns() {
-            Turns::slice(|| call.poll(context))
+            aside(|| call.poll(context))
         } else {
             call.poll(context)
         };
@@ -183,15 +186,23 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
         &shared,
     )
     .await;
-    let cost = cost(&store, &limits);
-    let guest = store.data_mut();
-    guest.shared.log().finish();
-    let outcome = match ended {
-        _ if cost.out_of_fuel => Outcome::OutOfFuel,
-        Ok(answer) => step_answer(guest, answer, &limits),
-        Err(ended) => failure(guest, ended),
+    let is_large = matches!(&ended, Ok(Ok(output)) if output.len() > READ_ON_THE_SPOT_BYTES_MAX);
+    let conclude = || {
+        let cost = cost(&store, &limits);
+        let guest = store.data_mut();
+        guest.shared.log().finish();
+        let outcome = match ended {
+            _ if cost.out_of_fuel => Outcome::OutOfFuel,
+            Ok(answer) => step_answer(guest, answer, &limits),
+            Err(ended) => failure(guest, ended),
+        };
+        step_run(guest, outcome, &cost, limits.fuel)
     };
-    step_run(guest, outcome, &cost, limits.fuel)
+    if is_large {
+        aside(conclude)
+    } else {
+        conclude()
+    }
 }
 
 /// Gathers what is left of a guest. What leaves it is looked through for secrets here; its requests and its buckets were before.

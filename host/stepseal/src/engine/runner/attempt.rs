@@ -476,34 +476,53 @@ fn failure(outcome: &Outcome) -> Finish {
     }
 }
 
+/// Bytes of an output that is read on the spot. What is larger would hold up everything else that the worker has to do.
+const READ_ON_THE_SPOT_BYTES_MAX: usize = 64 << 10;
+
+/// The output as a value and as the text that it was, or what is wrong with it.
+type Read = Result<(Value, String), String>;
+
+/// Reads an output and checks it against the step type's schema.
+async fn read_output(
+    output: Vec<u8>,
+    plugin: Arc<Plugin>,
+    step_type: String,
+) -> Result<Read, EngineError> {
+    let is_large = output.len() > READ_ON_THE_SPOT_BYTES_MAX;
+    let read = move || -> Read {
+        let json = String::from_utf8(output).map_err(|error| error.to_string());
+        let read = json.and_then(|json| Ok((read_json(json.as_bytes())?, json)));
+        let (value, json) = read.map_err(|error| format!("the output is not JSON: {error}"))?;
+        let fits = plugin.steps[&step_type].output.check(&value);
+        fits.map_err(|error| format!("the output does not fit the step type's schema: {error}"))?;
+        Ok((value, json))
+    };
+    if !is_large {
+        return Ok(read());
+    }
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|error| EngineError::Internal(error.to_string()))
+}
+
 /// Checks an output and asks the policies about it.
 async fn finish_ok(ran: &mut Ran, output: Vec<u8>, now: Timestamp) -> Result<(), EngineError> {
-    let bad_output = |message: String| Finish::Failed {
-        status: Status::Failed,
-        code: Some("bad-output".to_owned()),
-        message: Some(text(&message, MESSAGE_BYTES_MAX)),
-    };
-    let authorized = &ran.authorized;
-    let view = &authorized.view;
-    let parsed = String::from_utf8(output).map_err(|error| error.to_string());
-    let parsed = parsed.and_then(|json| Ok((read_json(json.as_bytes())?, json)));
-    let (value, json) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            ran.finish = bad_output(format!("the output is not JSON: {error}"));
+    let plugin = Arc::clone(&ran.authorized.bench.plugin);
+    let view = &ran.authorized.view;
+    let step_type = view.plan.steps[view.index].step_type.clone();
+    let read = read_output(output, plugin, step_type).await?;
+    let (value, json) = match read {
+        Ok(read) => read,
+        Err(message) => {
+            ran.finish = Finish::Failed {
+                status: Status::Failed,
+                code: Some("bad-output".to_owned()),
+                message: Some(text(&message, MESSAGE_BYTES_MAX)),
+            };
             return Ok(());
         }
     };
-    let step = &view.plan.steps[view.index];
-    if let Err(error) = authorized.bench.plugin.steps[&step.step_type]
-        .output
-        .check(&value)
-    {
-        ran.finish = bad_output(format!(
-            "the output does not fit the step type's schema: {error}"
-        ));
-        return Ok(());
-    }
+    let authorized = &ran.authorized;
+    let view = &authorized.view;
     let output = Payload::from_canonical(value, json, view.engine.0.clock.random());
     let (after, shown) = loop {
         match view
