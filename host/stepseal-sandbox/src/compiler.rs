@@ -187,8 +187,8 @@ pub fn compile_stdin(memory_bytes: u64, cpu_seconds: u64) -> Result<(), String> 
         Err(other) => return Err(trouble(&other)),
     };
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(artifact.code())
+    artifact
+        .for_each(|code| stdout.write_all(code))
         .and_then(|()| stdout.flush())
         .map_err(|error| trouble(&error))
 }

@@ -94,7 +94,7 @@ impl Default for CompileLimits {
 pub struct CacheSettings {
     /// Made if it is not there. Only this host may write to it, but the sandbox does not rely on that: see `key`.
     pub dir: PathBuf,
-    /// Host-local secret. Machine code is loaded only if it carries a MAC made with this key (HMAC-SHA-256), so
+    /// Host-local secret. Machine code is loaded only if it carries a MAC made with this key (keyed BLAKE3), so
     /// that whoever can write files in `dir` cannot run code in the host.
     pub key: [u8; 32],
     /// Bytes of all its files together; the longest unused make room.

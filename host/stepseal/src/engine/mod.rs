@@ -167,6 +167,9 @@ impl Engine {
             config: sandbox.config,
         };
         let metrics = Metrics::new(&runtime.host, &runtime.engine);
+        // The first schema brings the schema of all schemas with it, which takes longer than most steps: not at somebody's first call.
+        let any = serde_json::json!({"type": "object"});
+        tokio::task::spawn_blocking(move || schema::Schema::compile(&any));
         let http = HttpClient::new(Arc::new(SystemResolver), Vec::new())
             .map_err(|error| EngineError::Internal(format!("TLS cannot be set up: {error}")))?;
         let engine = Self(Arc::new(Inner {
