@@ -69,7 +69,7 @@ pub struct CompilerProcess {
 pub struct CompileLimits {
     /// Bytes of address space.
     pub memory_bytes: u64,
-    /// Processor time, in whole seconds.
+    /// Processor time of all its threads, in whole seconds.
     pub cpu: Duration,
     /// Time in all, once it is its turn.
     pub wall: Duration,
