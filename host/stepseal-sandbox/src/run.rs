@@ -166,26 +166,28 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
         idempotency_key: invocation.idempotency_key,
     };
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        let exports = instance.stepseal_plugin_step();
-        exports
-            .call_run(&mut store, &invocation)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            let exports = instance.stepseal_plugin_step();
+            exports
+                .call_run(&mut store, &invocation)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            limits.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        limits.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
     let is_large = matches!(&ended, Ok(Ok(output)) if output.len() > READ_ON_THE_SPOT_BYTES_MAX);
     let conclude = || {
         let cost = cost(&store, &limits);
@@ -441,26 +443,28 @@ pub(crate) async fn describe_step(
         .store(describe_guest()?, &DESCRIBE, &cancel)
         .map_err(host)?;
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        instance
-            .stepseal_plugin_step()
-            .call_describe(&mut store)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            instance
+                .stepseal_plugin_step()
+                .call_describe(&mut store)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            DESCRIBE.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        DESCRIBE.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
     let said = described(&mut store, ended)?;
     descriptor::plugin(said)
         .map(Descriptor::Plugin)
@@ -480,26 +484,28 @@ pub(crate) async fn describe_policy(
         .store(describe_guest()?, &DESCRIBE, &cancel)
         .map_err(host)?;
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        instance
-            .stepseal_plugin_policy()
-            .call_describe(&mut store)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            instance
+                .stepseal_plugin_policy()
+                .call_describe(&mut store)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            DESCRIBE.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        DESCRIBE.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
     let said = described(&mut store, ended)?;
     descriptor::policy(said)
         .map(Descriptor::Policy)

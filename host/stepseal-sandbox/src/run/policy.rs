@@ -83,26 +83,28 @@ async fn once(pool: &Pool, component: &PolicyComponent, call: &PolicyCall) -> As
         Stage::AfterStep => policy::Stage::AfterStep,
     };
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        let exports = instance.stepseal_plugin_policy();
-        exports
-            .call_evaluate(&mut store, stage, &call.settings, &call.input)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            let exports = instance.stepseal_plugin_policy();
+            exports
+                .call_evaluate(&mut store, stage, &call.settings, &call.input)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            limits.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        limits.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
     let cost = cost(&store, &limits);
     let guest = store.data_mut();
     guest.shared.log().finish();
