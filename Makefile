@@ -1,6 +1,9 @@
 # Everything a person or CI runs here. `make help` lists it.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# What is included waits for it, so it is said first.
+HOST := target/release/stepseal
+
 include guests.mk
 include python.mk
 include bench.mk
@@ -8,9 +11,7 @@ include interop.mk
 include languages.mk
 include fuzz.mk
 
-HOST := target/release/stepseal
-
-.PHONY: help demo test determinism ci fmt clippy wasm32
+.PHONY: help demo test determinism ci fmt clippy wasm32 postgres
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,11 +25,14 @@ $(HOST):
 	@echo "host: building (the first time takes minutes, nearly all of it the compiler inside wasmtime)" >&2
 	@cargo build --release --locked -p stepseal
 
-test: guests test-guests language-guests wasm32 test-python ## every test
+test: guests test-guests language-guests wasm32 test-python postgres ## every test, on SQLite and on PostgreSQL
 	cargo test --locked --workspace
 
 determinism: guests test-guests language-guests ## every guest 1,000 times pooled and not, on one processor and on two: the same bytes and fuel
 	STEPSEAL_DETERMINISM_RUNS=1000 cargo test --locked --workspace --lib determinism
+
+postgres: # a server's programs, for tests; without them it says what to do
+	@scripts/postgres.sh ensure
 
 wasm32: # the verifier is to run in browsers and guests too
 	@scripts/build-guest.sh --check stepseal-receipts

@@ -2,7 +2,7 @@
 # cargo decides what is out of date: it knows the compiler and every source; make does not.
 
 GUESTS := ledger jq spending-limit
-TEST_GUESTS := hostile outbound concurrent
+TEST_GUESTS := hostile hostile-policy outbound concurrent
 
 .PHONY: guests test-guests check-guests
 

@@ -1,7 +1,7 @@
 -- The first schema. Forward only: never edit a migration that was released, its checksum is in every database.
 --
 -- Columns are portable: text ids, 64-bit integers (`_ms` = milliseconds since the Unix epoch), blobs; digests are 32 raw
--- bytes. PostgreSQL has the same tables under the same numbers.
+-- bytes; so are the keys that guests choose, which may have a zero character. PostgreSQL has the same tables under the same numbers.
 --
 -- Every list is read along an index and with a LIMIT, so that its cost is the page, not the table. Ids of tasks and
 -- approvals are UUID version 7, which sort by time: "newest first" is the primary key read backwards, and a page goes
@@ -214,7 +214,7 @@ CREATE TABLE buckets (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE bucket_entries (
   bucket         TEXT NOT NULL,
-  entry_key      TEXT NOT NULL,
+  entry_key      BLOB NOT NULL,
   value          BLOB NOT NULL,
   version        INTEGER NOT NULL,
   PRIMARY KEY (bucket, entry_key)

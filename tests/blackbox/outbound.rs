@@ -1,115 +1,16 @@
 //! What reaches out of a step: requests to the network, the secrets in them, values of the configuration, and the grants for all of
 //! it. Servers of the tests listen on loopback, which is granted by address.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
-
 use serde_json::{Value, json};
 use stepseal_receipts::record::{Kind, Status};
 
 use crate::host::tasks::{id, one_step};
-use crate::host::{DataDir, Host, allow_everything, eventually};
+use crate::host::{DataDir, Host, allow_everything};
 use crate::replay::Auditor;
+use crate::server::Server;
 use crate::support::{ended, stepseal, stepseal_in};
 
-const SECRET: &str = "sk-live/51Hq8uJ2eZ";
-
-/// A server that remembers what it was asked.
-#[derive(Clone)]
-struct Server(Arc<Inner>);
-
-struct Inner {
-    port: u16,
-    /// The heads of requests, in the order of their ends.
-    heard: Mutex<Vec<String>>,
-    /// How many requests to `/hold` may be answered.
-    let_go: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Self(Arc::new(Inner {
-            port: listener.local_addr().unwrap().port(),
-            heard: Mutex::default(),
-            let_go: Mutex::default(),
-            changed: Condvar::new(),
-        }));
-        let serving = server.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let serving = serving.clone();
-                // A client that goes away is no fault of a server.
-                std::thread::spawn(move || serving.answer(stream?));
-            }
-        });
-        server
-    }
-
-    fn authority(&self) -> String {
-        format!("127.0.0.1:{}", self.0.port)
-    }
-
-    fn heard(&self) -> Vec<String> {
-        self.0.heard.lock().unwrap().clone()
-    }
-
-    /// Lets one more request to `/hold` be answered.
-    fn let_go(&self) {
-        *self.0.let_go.lock().unwrap() += 1;
-        self.0.changed.notify_all();
-    }
-
-    fn wait_for_requests(&self, count: usize) {
-        eventually(&format!("{count} requests arrive"), || {
-            (self.heard().len() >= count).then_some(())
-        });
-    }
-
-    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
-        let mut head = Vec::new();
-        while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
-            head.push(line);
-        }
-        let path = head[0].split(' ').nth(1).unwrap_or_default().to_owned();
-        let authorization = head
-            .iter()
-            .find_map(|line| line.strip_prefix("authorization: Bearer "));
-        let reversed: String = authorization.unwrap_or_default().chars().rev().collect();
-        self.0.heard.lock().unwrap().push(head.join("\n"));
-        let (status, headers, body) = match path.as_str() {
-            "/ok/echo" => ("200 OK", String::new(), head.join("\n")),
-            "/ok/reversed" => ("200 OK", String::new(), reversed),
-            "/ok/redirect" => (
-                "302 Found",
-                "location: /ok/elsewhere\r\n".to_owned(),
-                String::new(),
-            ),
-            "/ok/huge" => ("200 OK", String::new(), "x".repeat(100_000)),
-            "/ok/hold" => {
-                let mut let_go = self.0.let_go.lock().unwrap();
-                while *let_go == 0 {
-                    let_go = self.0.changed.wait(let_go).unwrap();
-                }
-                *let_go -= 1;
-                ("200 OK", String::new(), "held".to_owned())
-            }
-            _ => (
-                "200 OK",
-                "x-from: server\r\n".to_owned(),
-                "hello".to_owned(),
-            ),
-        };
-        let length = body.len();
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}"
-        )
-    }
-}
+pub(crate) const SECRET: &str = "sk-live/51Hq8uJ2eZ";
 
 /// A host on which `outbound` may reach the server under `/ok`, and every step runs that may.
 fn host_for(server: &Server) -> Host {
@@ -125,7 +26,7 @@ fn grant(server: &Server) -> Value {
 }
 
 fn rule(server: &Server) -> Value {
-    json!({"scheme": "http", "host": "127.0.0.1", "port": server.0.port, "path": "/ok",
+    json!({"scheme": "http", "host": "127.0.0.1", "port": server.port(), "path": "/ok",
         "methods": ["GET", "POST"], "addresses": ["127.0.0.1"]})
 }
 
@@ -166,7 +67,7 @@ fn requests_go_where_the_operator_says_and_nowhere_else() {
     granted["http"]
         .as_array_mut()
         .unwrap()
-        .push(json!({"scheme": "http", "host": "localhost", "port": server.0.port}));
+        .push(json!({"scheme": "http", "host": "localhost", "port": server.port()}));
     host.grant("outbound", &granted);
     let at = |path: &str| request(&server, path);
     let with = |changes: Value| {
@@ -187,7 +88,7 @@ fn requests_go_where_the_operator_says_and_nowhere_else() {
         with(json!({"authority": other.authority()})),
         with(json!({"authority": format!("user@{}", server.authority())})),
         with(json!({"authority": "169.254.169.254"})),
-        with(json!({"authority": format!("localhost:{}", server.0.port)})),
+        with(json!({"authority": format!("localhost:{}", server.port())})),
         with(json!({"headers": [["host", "evil.example"]]})),
         with(json!({"headers": [["transfer-encoding", "chunked"]]})),
     ];
@@ -480,7 +381,7 @@ fn an_attempt_that_reached_the_network_is_not_repeated_after_a_conflict_but_trie
         server.let_go();
         let held = ended(&host, &id(&held));
         // What was let go and not used must not let the next one go.
-        *server.0.let_go.lock().unwrap() = 0;
+        server.let_nobody_go();
         held
     });
     let conflict = || Some("conflict".to_owned());

@@ -15,7 +15,7 @@ use stepseal_receipts::tree::Frontier;
 use crate::concurrency::{audit, balance, ledger, transfer};
 use crate::host::client::Client;
 use crate::host::tasks::{id as id_of, one_step};
-use crate::host::{DataDir, Host, believes, verify};
+use crate::host::{DataDir, Database, Host, believes, on_each_database, verify};
 use crate::log;
 use crate::support::{allow, ended, happened};
 
@@ -213,9 +213,9 @@ fn all_tasks(host: &Host) -> Vec<Value> {
     ids.iter().rev().map(|id| ended(host, id)).collect()
 }
 
-#[test]
-fn killed_at_any_moment_a_host_goes_on_and_nothing_is_missing_or_there_twice() {
-    let mut host = Host::with_guests();
+on_each_database! {
+fn killed_at_any_moment_a_host_goes_on_and_nothing_is_missing_or_there_twice(database: Database) {
+    let mut host = Host::with_guests_in(database);
     ledger(&host);
     let mut checkpoints = Vec::new();
     let mut acknowledged = BTreeSet::new();
@@ -255,6 +255,7 @@ fn killed_at_any_moment_a_host_goes_on_and_nothing_is_missing_or_there_twice() {
         "no transfer succeeded"
     );
     audit(&host, transfers);
+}
 }
 
 /// A host on which every step of `hostile` is effectful and may run.
@@ -330,9 +331,9 @@ fn a_retry_that_was_waited_for_comes_after_the_restart_and_not_early() {
     );
 }
 
-#[test]
-fn a_task_that_waits_for_a_person_still_waits_after_a_kill_and_goes_on_when_approved() {
-    let host = Host::with_guests();
+on_each_database! {
+fn a_task_that_waits_for_a_person_still_waits_after_a_kill_and_goes_on_when_approved(database: Database) {
+    let host = Host::with_guests_in(database);
     ledger(&host);
     let with = json!({"from": "ada", "to": "bob", "amount": "20.00", "currency": "USD"});
     let mut submission = one_step("ledger/transfer", &with);
@@ -355,6 +356,7 @@ fn a_task_that_waits_for_a_person_still_waits_after_a_kill_and_goes_on_when_appr
         (balance(&host, "ada"), balance(&host, "bob")),
         (30_00, 70_00)
     );
+}
 }
 
 #[test]

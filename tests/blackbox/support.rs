@@ -66,6 +66,7 @@ pub(crate) fn stepseal_in(dir: &Path, arguments: &[&str], stdin: &[u8]) -> Ran {
         .args(arguments)
         .current_dir(dir)
         .env_remove("STEPSEAL_DATA")
+        .env_remove("STEPSEAL_DATABASE")
         .env_remove("STEPSEAL_URL")
         .env_remove("STEPSEAL_TOKEN")
         .stdin(Stdio::piped())

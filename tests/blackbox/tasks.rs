@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::host::tasks::{id, one_step};
-use crate::host::{Host, allow_everything};
+use crate::host::{Host, allow_everything, eventually};
 
 /// Lets `hostile/loop` run for longer than any test waits.
 const ENDLESS: &str = r#"{"limits": {"fuel": 1000000000000, "wall_ms": 600000}}"#;
@@ -444,6 +444,43 @@ fn a_client_may_wait_for_the_end_or_for_a_person() {
         host.submit_and_wait(&one_step("hostile/echo", &json!(1)))["state"],
         "succeeded"
     );
+}
+
+#[test]
+fn a_long_step_is_shown_as_running_though_nothing_is_stored_of_it() {
+    let host = Host::with_guests();
+    host.grant("hostile", &endless());
+    let task = id(&host.submit(&one_step("hostile/loop", &json!({}))));
+    let runs = |host: &Host| {
+        let shown = eventually("its step runs", || {
+            let shown = host.task(&task);
+            (shown["steps"][0]["state"] == "running").then_some(shown)
+        });
+        assert_eq!(
+            (&shown["state"], &shown["steps"][0]["attempt"]),
+            (&json!("running"), &json!(1)),
+            "{shown:#}"
+        );
+        // In lists it is what the database says, which is told soon.
+        eventually("it is listed as running", || {
+            let listed = host.get("/v1/tasks?state=running");
+            (listed["items"][0]["id"] == task.as_str()).then_some(())
+        });
+        let done = |kind: &str| ["task.accepted", "task.started"].contains(&kind);
+        let events = host.call("GET", format!("/v1/tasks/{task}/events"));
+        let events = events.header("accept", "application/json").send().json();
+        let mut events = events["items"].as_array().unwrap().iter();
+        assert!(events.all(|event| done(event["kind"].as_str().unwrap())));
+    };
+    runs(&host);
+    // What was not stored is not missed.
+    let host = Host::on(host.kill());
+    runs(&host);
+    host.call("POST", format!("/v1/tasks/{task}/cancel"))
+        .send()
+        .expect(200);
+    host.task_in(&task, "cancelled");
+    host.receipt_verified(&task);
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::runs::{Ready, ready};
+use super::policies::{AT_A_TIME, bound, policies};
+use super::runs::{NAMES, ready};
 use super::uploads::uploads;
 use super::vitals::{Vitals, every_place_is_free};
-use super::{has_a_pulse, serves_the_honest};
+use super::{Attack, has_a_pulse, serves_the_honest};
 use crate::concurrency::side_by_side;
 use crate::host::Host;
 use crate::host::client::Client;
@@ -30,7 +31,7 @@ fn every_upload_ends_as_its_row_says() {
 
 #[test]
 fn every_run_ends_as_its_row_says() {
-    let host = Host::with_guests();
+    let host = Host::with_guests_and_names(NAMES);
     let attacks = ready(&host);
     let client: &Client = &host;
     let tasks = side_by_side(attacks.len(), |number| attacks[number].begin(client));
@@ -48,21 +49,27 @@ fn every_run_ends_as_its_row_says() {
 
 #[test]
 fn two_hundred_attacks_at_once_harm_nobody_else() {
-    let host = Host::with_guests();
+    let host = Host::with_guests_and_names(NAMES);
     crowd(&host);
     every_place_is_free(&host);
 }
 
 #[test]
 fn two_hundred_attacks_at_once_harm_nobody_else_on_one_processor() {
-    crowd(&Host::with_guests_on_one_cpu());
+    crowd(&Host::with_guests_and_names_on_one_cpu(NAMES));
 }
 
 /// Makes many attacks at once beside a client who asks for the pulse and for an honest step again and again. It is done twice:
 /// what the first crowd made the host keep for the next one, such as places that are mapped, must do for the second.
 fn crowd(host: &Host) {
     let client: &Client = host;
-    let attacks = ready(client);
+    let mut attacks: Vec<Box<dyn Attack>> = Vec::new();
+    for run in ready(host) {
+        attacks.push(Box::new(run));
+    }
+    for policy in bound(host, policies().into_iter().enumerate().take(AT_A_TIME)) {
+        attacks.push(Box::new(policy));
+    }
     burst(client, &attacks);
     let quiet: Vec<Duration> = (0..30).map(|_| honestly(client)).collect();
     let before = Vitals::of(host);
@@ -92,7 +99,7 @@ fn crowd(host: &Host) {
     host.get("/readyz");
 }
 
-fn burst(client: &Client, attacks: &[Ready]) {
+fn burst(client: &Client, attacks: &[Box<dyn Attack>]) {
     let attack = |number: usize| &attacks[number % attacks.len()];
     let tasks = side_by_side(CROWD, |number| attack(number).begin(client));
     side_by_side(CROWD, |number| {

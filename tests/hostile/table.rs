@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::policies::policies;
 use super::runs::runs;
 use super::uploads::{Ends, uploads};
 
@@ -20,10 +21,21 @@ afterwards the host has every place to run in, and no more memory and threads th
 const RUNS: &str = "
 ## Plugins that run
 
-The receipt of each verifies, and its record says how the step ended: `outcome.status`, and `outcome.code` where there is one.
+The receipt of each verifies, and its record says how the step ended: `outcome.status`, and `outcome.code` where there is one. What
+a guest is told of a request is in the transcript that the record names.
 
 | attack | recorded and signed | what holds it |
 |---|---|---|
+";
+
+const POLICIES: &str = "
+## Policies
+
+Each is bound to an agent of its own, and the record of a step of that agent says what it is taken to have said: the verdict, and the
+code of its reason. Whoever is denied is denied, whatever other policies say.
+
+| attack | recorded and signed | the task | what holds it |
+|---|---|---|---|
 ";
 
 const UPLOADS: &str = "
@@ -41,9 +53,22 @@ fn page() -> String {
     page += RUNS;
     for run in runs() {
         let code = run.code.map(|code| format!(", `{code}`"));
+        let told = run.told.map(|told| format!("; the guest is told `{told}`"));
         let (attack, held_by) = (run.attack, run.held_by);
-        let (status, code) = (run.status.as_str(), code.unwrap_or_default());
+        let (status, code) = (run.status.as_str(), code.or(told).unwrap_or_default());
         writeln!(page, "| {attack} | `{status}`{code} | {held_by} |").unwrap();
+    }
+    page += POLICIES;
+    for judge in policies() {
+        let code = judge.code.map(|code| format!(", `{code}`"));
+        let (attack, held_by) = (judge.attack, judge.held_by);
+        let (verdict, code) = (judge.verdict.as_str(), code.unwrap_or_default());
+        let task = judge.task;
+        writeln!(
+            page,
+            "| {attack} | `{verdict}`{code} | {task} | {held_by} |"
+        )
+        .unwrap();
     }
     page += UPLOADS;
     for upload in uploads() {
@@ -51,6 +76,7 @@ fn page() -> String {
         let answer = match upload.ends {
             Ends::Refused(status, code, _) => format!("{status}, `{code}`"),
             Ends::Taken => "taken".to_owned(),
+            Ends::SameAgain => "taken, and described again the same".to_owned(),
         };
         writeln!(page, "| {attack} | {answer} | {held_by} |").unwrap();
     }

@@ -1,15 +1,20 @@
 //! Attacks by what is sent as a component: how one is sent, and held against its row.
 
 mod attacks;
+mod described;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) use attacks::uploads;
+use serde_json::{Value, json};
 
 use crate::host::client::Client;
 use crate::host::tasks::one_step;
+use crate::support::stepseal_in;
+use crate::wat::{Plugin, parse_str};
 
 const MIB: usize = 1 << 20;
 
@@ -39,6 +44,50 @@ pub(super) enum Ends {
     Refused(u16, &'static str, &'static str),
     /// It is a plugin like any other, and its one step runs.
     Taken,
+    /// The same, and it stays what it said it is: whoever asks it again is told that, and it has no other step.
+    SameAgain,
+}
+
+fn refused(
+    attack: &'static str,
+    bytes: fn() -> Vec<u8>,
+    code: &'static str,
+    says: &'static str,
+    held_by: &'static str,
+) -> Upload {
+    Upload {
+        attack,
+        held_by,
+        send: How::Whole(bytes),
+        ends: Ends::Refused(422, code, says),
+    }
+}
+
+fn taken(attack: &'static str, bytes: fn() -> Vec<u8>, held_by: &'static str) -> Upload {
+    Upload {
+        attack,
+        held_by,
+        send: How::Whole(bytes),
+        ends: Ends::Taken,
+    }
+}
+
+/// A body of `run` that gives its input back.
+const ECHO: &str = "(call $ok (local.get $input) (local.get $input-len))";
+
+fn component(text: &str) -> Vec<u8> {
+    parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text:.4000}"))
+}
+
+/// A good plugin, of this name of five letters, with these imports of the component and items of its main module.
+fn plugin(name: &str, imports: String, items: &str) -> Vec<u8> {
+    let plugin = Plugin {
+        imports,
+        items: format!("(data (i32.const 512) \"{name}\") {items}"),
+        run: ECHO.into(),
+        ..Plugin::default()
+    };
+    component(&plugin.text())
 }
 
 /// What came of sending.
@@ -113,11 +162,11 @@ impl Upload {
                 assert!(detail.len() < 4_000, "{}: {detail}", self.attack);
                 assert_eq!(known(), before, "{}: it is kept", self.attack);
             }
-            (How::Whole(bytes), Ends::Taken) => {
+            (How::Whole(bytes), Ends::Taken | Ends::SameAgain) => {
                 let bytes = bytes();
                 let answer = host.upload_bytes(bytes.clone()).expect(201).json();
                 let name = answer["name"].as_str().unwrap();
-                let input = serde_json::json!({"n": 1});
+                let input = json!({"n": 1});
                 let task = host.submit_and_wait(&one_step(&format!("{name}/{name}"), &input));
                 assert_eq!(task["steps"][0]["output"], input, "{}: {task}", self.attack);
                 let place = format!(
@@ -131,6 +180,9 @@ impl Upload {
                     "{}: other bytes are given out",
                     self.attack
                 );
+                if matches!(self.ends, Ends::SameAgain) {
+                    self.is_the_same_again(host, &bytes, &answer);
+                }
             }
             (raw, Ends::Refused(status, code, _)) => {
                 let answered = match raw {
@@ -166,7 +218,26 @@ impl Upload {
                 );
                 assert_eq!(known(), before, "{}: it is kept", self.attack);
             }
-            (_, Ends::Taken) => unreachable!("what is sent by hand is refused"),
+            (_, Ends::Taken | Ends::SameAgain) => unreachable!("what is sent by hand is refused"),
         }
+    }
+
+    /// Asks it again, in another process and at another time.
+    #[track_caller]
+    fn is_the_same_again(&self, host: &Client, bytes: &[u8], answer: &Value) {
+        let check = ["--output", "json", "plugin", "check", "-"];
+        let again = stepseal_in(Path::new("."), &check, bytes).expect(0).json();
+        for member in ["kind", "name", "version", "digest"] {
+            assert_eq!(again[member], answer[member], "{}: {again:#}", self.attack);
+        }
+        let steps = &answer["descriptor"]["steps"];
+        assert_eq!(
+            again["steps"][0]["name"], steps[0]["name"],
+            "{}",
+            self.attack
+        );
+        let name = answer["name"].as_str().unwrap();
+        let hidden = one_step(&format!("{name}/never-described"), &json!({"n": 1}));
+        host.post("/v1/tasks", &hidden).faults(422, "invalid");
     }
 }

@@ -8,9 +8,13 @@ use crate::host::client::Client;
 use crate::host::tasks::{id, one_step};
 use crate::host::{Host, eventually};
 use crate::support::ended;
+use crate::wat::{parse_str, plugin};
 
 /// Steps that run at a time.
 const PLACES: usize = 64;
+
+/// Those of one component.
+const COMPONENT_PLACES: usize = 48;
 
 /// KiB by which memory may differ: what an allocator keeps for the next request is not lost, and between two crowds that is up to
 /// 60 MiB either way. Were half a MiB of each attack kept, it would be more than this.
@@ -54,12 +58,23 @@ impl Vitals {
 }
 
 /// Checks that no place to run in is lost: beside as many runaways as there are places less one, an honest step still runs.
-/// Places are taken in the order of asking, so it would wait behind them for ever.
+/// Places are taken in the order of asking, so it would wait behind them for ever. They are of two components, since one may not have
+/// all places.
 #[track_caller]
 pub(super) fn every_place_is_free(client: &Client) {
-    let mut runaway = one_step("hostile/loop", &json!({}));
-    runaway["plan"]["steps"][0]["limits"] = wide_limits();
-    let runaways = side_by_side(PLACES - 1, |_| id(&client.submit(&runaway)));
+    let endless = plugin("(loop $again (br $again)) (unreachable)");
+    client.upload_bytes(parse_str(&endless).unwrap());
+    client.grant("probe", &json!({"limits": wide_limits()}));
+    let runaways = side_by_side(PLACES - 1, |number| {
+        let step = if number < COMPONENT_PLACES {
+            "hostile/loop"
+        } else {
+            "probe/probe"
+        };
+        let mut runaway = one_step(step, &json!({}));
+        runaway["plan"]["steps"][0]["limits"] = wide_limits();
+        id(&client.submit(&runaway))
+    });
     for _ in 0..3 {
         serves_the_honest(client);
     }

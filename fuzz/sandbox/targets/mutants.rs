@@ -12,16 +12,17 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     let module = data[..size].to_vec();
     let mut mutate = WasmMutate::default();
     mutate.seed(seed.into()).fuel(MUTATION_FUEL);
-    let mutated = mutate
-        .run(&module)
-        .ok()
-        .and_then(|mut mutants| mutants.next()?.ok());
+    // Of a module that is broken already it says so, or panics.
+    let valid = wasmparser::validate(&module).is_ok();
+    let mutated = valid
+        .then(|| mutate.run(&module).ok()?.next()?.ok())
+        .flatten();
     match mutated {
         Some(mutant) if mutant.len() <= max_size => {
             data[..mutant.len()].copy_from_slice(&mutant);
             mutant.len()
         }
-        // What it cannot change, such as a module that is broken already, is changed blindly.
+        // What it cannot change is changed blindly.
         _ => fuzzer_mutate(data, size, max_size),
     }
 });

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
-use sha2::Sha256;
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, Timespec, Timestamps, UTIME_NOW};
 use stepseal_receipts::digest::Digest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -20,17 +21,62 @@ use crate::settings::CacheSettings;
 use crate::text::message;
 
 /// First bytes of a cache file.
-const MAGIC: &[u8; 16] = b"stepseal-cwasm/1";
+const MAGIC: &[u8; 16] = b"stepseal-cwasm/2";
 
 /// Bytes of a MAC.
-const MAC_BYTES: usize = 32;
+const MAC_BYTES: usize = blake3::OUT_LEN;
+
+/// Bytes that are read at a time: enough for the hash to be fast, and few enough to stay in the processor's cache.
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// Bytes of machine code that are read back. Machine code is about five times the component, which is bounded already.
 pub(crate) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 
 /// Machine code that this process compiled, that another process of this very program compiled, or that carries a MAC by this
 /// host's key. There is no other way to make one, so loading it is safe.
-pub(crate) struct Artifact(Vec<u8>);
+pub(crate) struct Artifact(Code);
+
+enum Code {
+    Bytes(Vec<u8>),
+    Sealed(Sealed),
+}
+
+/// A file in memory that nobody can change any more, this process neither. What was checked is what is mapped and runs.
+struct Sealed {
+    file: fs::File,
+    bytes: usize,
+}
+
+impl Sealed {
+    /// Copies what is left of a file.
+    fn copy(from: &fs::File) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = fs::File::from(rustix::fs::memfd_create("stepseal-code", flags)?);
+        let bytes = io::copy(&mut from.take(ARTIFACT_BYTES_MAX), &mut &file)?;
+        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&file, seals)?;
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        Ok(Self { file, bytes })
+    }
+
+    /// Gives its bytes in chunks.
+    fn for_each(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK_BYTES.min(self.bytes)];
+        let mut at = 0;
+        while at < self.bytes {
+            let length = chunk.len().min(self.bytes - at);
+            self.file.read_exact_at(&mut chunk[..length], at as u64)?;
+            take(&chunk[..length])?;
+            at += length;
+        }
+        Ok(())
+    }
+
+    /// Where it can be opened again by this process, for as long as this one is open.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+}
 
 impl Artifact {
     /// Compiles a component for the first of these engines, or for the other if it is one of WASI 0.3. Takes long, and much memory
@@ -44,23 +90,29 @@ impl Artifact {
             // The plain engine knows nothing of `async`: it refuses what has it before it compiles a function.
             _ => concurrent.precompile_component(bytes),
         };
-        code.map(Self)
+        code.map(|code| Self(Code::Bytes(code)))
             .map_err(|error| LoadError::Compile(message(format!("{error:#}"))))
     }
 
     /// What [`compiler`](crate::compiler)'s process wrote: this same program, which is believed as this process is.
     pub(crate) fn of_child(code: Vec<u8>) -> Self {
-        Self(code)
+        Self(Code::Bytes(code))
     }
 
-    /// The machine code.
-    pub(crate) fn code(&self) -> &[u8] {
-        &self.0
+    /// Gives the machine code in one or more pieces.
+    pub(crate) fn for_each(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match &self.0 {
+            Code::Bytes(code) => take(code),
+            Code::Sealed(sealed) => sealed.for_each(take),
+        }
     }
 
     /// How large it is.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Code::Bytes(code) => code.len(),
+            Code::Sealed(sealed) => sealed.bytes,
+        }
     }
 
     /// Makes it ready for instantiation, in whichever of these engines it was compiled for.
@@ -76,8 +128,14 @@ impl Artifact {
             unsafe_code,
             reason = "the bytes are this program's own output: `Artifact` has no other source"
         )]
-        // SAFETY: see `Artifact`. The other process is started by this crate alone, from `/proc/self/exe`.
-        let component = unsafe { Component::deserialize(engine, &self.0) };
+        // SAFETY: see `Artifact`. The other process is started by this crate alone, from `/proc/self/exe`. What is mapped from a file
+        // is sealed: nothing changes it as long as it is mapped.
+        let component = unsafe {
+            match &self.0 {
+                Code::Bytes(code) => Component::deserialize(engine, code),
+                Code::Sealed(sealed) => Component::deserialize_file(engine, sealed.path()),
+            }
+        };
         component.map_err(|error| LoadError::Compile(message(format!("{error:#}"))))
     }
 }
@@ -130,6 +188,9 @@ pub(crate) struct Cache {
     target: u64,
     /// Makes names of temporary files unique in this process.
     written: AtomicU64,
+    /// Bytes of its files when they were last looked at, and of what was written since: the files may be fewer, not more. A look at
+    /// thousands of them takes longer than to compile a component.
+    bytes: Mutex<u64>,
 }
 
 impl Cache {
@@ -147,8 +208,9 @@ impl Cache {
             bytes_max: settings.bytes_max,
             target: hasher.finish(),
             written: AtomicU64::new(0),
+            bytes: Mutex::new(0),
         };
-        cache.make_room();
+        cache.make_room(&mut cache.bytes.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(cache)
     }
 
@@ -158,14 +220,16 @@ impl Cache {
     }
 
     /// The MAC covers what the code is for, not only the code: a file under another component's name is not that component.
-    fn mac(&self, digest: &Digest, code: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+    fn mac(&self, digest: &Digest, artifact: &Artifact) -> io::Result<blake3::Hash> {
+        let mut mac = blake3::Hasher::new_keyed(&self.key);
         mac.update(MAGIC);
         mac.update(digest.as_bytes());
         mac.update(&self.target.to_be_bytes());
-        mac.update(code);
-        mac
+        artifact.for_each(|code| {
+            mac.update(code);
+            Ok(())
+        })?;
+        Ok(mac.finalize())
     }
 
     /// The machine code of a component, if it is there and this host's own. Whatever is wrong with a file, the answer is to
@@ -201,38 +265,49 @@ impl Cache {
         if magic != MAGIC {
             return Err(invalid("it does not begin like one"));
         }
-        let mut code = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
-        (&file).take(ARTIFACT_BYTES_MAX).read_to_end(&mut code)?;
-        self.mac(digest, &code)
-            .verify_slice(mac)
-            .map_err(|_| invalid("it was not written by this host, or was changed since"))?;
+        // The file itself may change while it is read, or later while its code runs.
+        let artifact = Artifact(Code::Sealed(Sealed::copy(&file)?));
+        // Compared in constant time.
+        if self.mac(digest, &artifact)?
+            != blake3::Hash::from_slice(mac).map_err(io::Error::other)?
+        {
+            return Err(invalid(
+                "it was not written by this host, or was changed since",
+            ));
+        }
         // When it was used last decides what makes room. Not worth failing for.
         let _ = rustix::fs::futimens(&file, &NOW);
-        Ok(Artifact(code))
+        Ok(artifact)
     }
 
     /// Keeps machine code. A full or read-only disk costs time at the next start and nothing else.
     pub(crate) fn put(&self, digest: &Digest, artifact: &Artifact) {
         let path = self.path(digest);
-        if let Err(error) = self.write(digest, artifact, &path) {
-            tracing::warn!(path = %path.display(), %error, "a compiled component could not be kept on disk");
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.write(digest, artifact, &path) {
+            Ok(written) => *bytes += written,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a compiled component could not be kept on disk");
+            }
         }
-        self.make_room();
+        if *bytes > self.bytes_max {
+            self.make_room(&mut bytes);
+        }
     }
 
     /// Deletes what was not used for longest, until the rest is within the limit: machine code for an older version of this
-    /// program and what a crash left unfinished too.
-    fn make_room(&self) {
+    /// program and what a crash left unfinished too. Counts the bytes that are left.
+    fn make_room(&self, bytes: &mut u64) {
         match self.files() {
             Ok(mut files) => {
-                let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+                *bytes = files.iter().map(|file| file.bytes).sum();
                 files.sort_unstable_by_key(|file| file.used);
                 for file in files {
-                    if bytes <= self.bytes_max {
+                    if *bytes <= self.bytes_max {
                         return;
                     }
                     match fs::remove_file(&file.path) {
-                        Ok(()) => bytes -= file.bytes,
+                        Ok(()) => *bytes -= file.bytes,
                         Err(error) => {
                             tracing::warn!(path = %file.path.display(), %error, "a compiled component cannot be deleted");
                         }
@@ -271,15 +346,16 @@ impl Cache {
         Ok(files)
     }
 
-    fn write(&self, digest: &Digest, artifact: &Artifact, path: &PathBuf) -> io::Result<()> {
-        let mac = self.mac(digest, &artifact.0).finalize().into_bytes();
+    /// Writes a file, and says how large it is.
+    fn write(&self, digest: &Digest, artifact: &Artifact, path: &PathBuf) -> io::Result<u64> {
+        let mac = self.mac(digest, artifact)?;
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
         // A new file or none: never through a link that somebody put there.
         let written = fs::File::create_new(&temporary).and_then(|mut file| {
             file.write_all(MAGIC)?;
-            file.write_all(&mac)?;
-            file.write_all(&artifact.0)
+            file.write_all(mac.as_bytes())?;
+            artifact.for_each(|code| file.write_all(code))
         });
         // Renamed when it is whole, so that a reader sees all of it or nothing. Not synced: the MAC finds a torn file.
         let kept = written.and_then(|()| fs::rename(&temporary, path));
@@ -287,7 +363,7 @@ impl Cache {
             // Also one that a process of the same number left behind. The first error is the one to tell.
             let _ = fs::remove_file(&temporary);
         }
-        kept
+        kept.map(|()| (MAGIC.len() + MAC_BYTES + artifact.bytes()) as u64)
     }
 }
 
@@ -307,6 +383,7 @@ mod tests {
             bytes_max,
             target,
             written: AtomicU64::new(0),
+            bytes: Mutex::new(0),
         }
     }
 
@@ -315,7 +392,7 @@ mod tests {
     }
 
     fn code() -> Artifact {
-        Artifact(vec![7; 1_000])
+        Artifact(Code::Bytes(vec![7; 1_000]))
     }
 
     #[test]
@@ -329,6 +406,42 @@ mod tests {
         assert!(old.get(&digest(0)).is_some() && new.get(&digest(0)).is_none());
         fs::copy(old.path(&digest(0)), new.path(&digest(0))).unwrap();
         assert!(new.get(&digest(0)).is_none());
+    }
+
+    #[test]
+    fn what_was_checked_is_what_is_loaded_whatever_becomes_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 1, u64::MAX);
+        let large = Artifact(Code::Bytes(vec![7; 2 * CHUNK_BYTES + 9]));
+        cache.put(&digest(0), &large);
+        let found = cache.get(&digest(0)).unwrap();
+        let Code::Sealed(sealed) = &found.0 else {
+            panic!("what was read is not sealed")
+        };
+        // Whoever can write to the cache writes into the very file.
+        let kept = fs::OpenOptions::new()
+            .write(true)
+            .open(cache.path(&digest(0)));
+        kept.unwrap().write_all_at(&[8; 500], 100).unwrap();
+        // And whoever comes by what was made of it, as this process or as another of its user.
+        let again = fs::OpenOptions::new().write(true).open(sealed.path());
+        let again = again.unwrap();
+        for refused in [
+            again.write_all_at(&[8], 0),
+            again.set_len(0),
+            again.set_len(1 << 20),
+        ] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        }
+        let mut code = Vec::new();
+        let read = found.for_each(|piece| code.write_all(piece));
+        read.unwrap();
+        assert_eq!(code, vec![7; 2 * CHUNK_BYTES + 9]);
+        assert!(
+            cache.get(&digest(0)).is_none(),
+            "the file itself is changed"
+        );
     }
 
     #[test]
@@ -396,7 +509,7 @@ mod tests {
             bytes_max: file_bytes,
             ..cache
         };
-        lower.make_room();
+        lower.make_room(&mut 0);
         let left = lower.files().unwrap();
         assert_eq!(left.len(), 1);
     }

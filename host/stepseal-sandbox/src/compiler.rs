@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use rustix::process::{Resource, Rlimit, Signal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -26,6 +27,12 @@ const COMPLAINT_BYTES_MAX: u64 = 64 << 10;
 
 /// How much a child yields to everything else on the machine (`nice`): clients of other components wait too.
 const NICENESS: i32 = 10;
+
+/// Threads that compile functions of one component side by side. Its limits are for all of them together.
+const THREADS_MAX: usize = 4;
+
+/// Bytes of stack of each of them: what a program's first thread has.
+const STACK_BYTES: usize = 8 << 20;
 
 /// Before what is wrong with the component.
 const COMPONENT: &str = "component: ";
@@ -181,16 +188,31 @@ pub fn compile_stdin(memory_bytes: u64, cpu_seconds: u64) -> Result<(), String> 
         .read_to_end(&mut component)
         .map_err(|error| trouble(&error))?;
     let engines = config::compilers().map_err(|error| trouble(&error))?;
-    let artifact = match Artifact::compile(engines.each_ref(), &component) {
+    let threads = threads().map_err(|error| trouble(&error))?;
+    let compiled = threads.install(|| Artifact::compile(engines.each_ref(), &component));
+    let artifact = match compiled {
         Ok(artifact) => artifact,
         Err(LoadError::Compile(reason)) => return Err(format!("{COMPONENT}{reason}")),
         Err(other) => return Err(trouble(&other)),
     };
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(artifact.code())
+    artifact
+        .for_each(|code| stdout.write_all(code))
         .and_then(|()| stdout.flush())
         .map_err(|error| trouble(&error))
+}
+
+/// The threads that wasmtime compiles functions on; this one alone where the system gives no others.
+fn threads() -> Result<ThreadPool, ThreadPoolBuildError> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = ThreadPoolBuilder::new().stack_size(STACK_BYTES);
+    let alone = || {
+        let pool = ThreadPoolBuilder::new().num_threads(1);
+        pool.use_current_thread().build()
+    };
+    pool.num_threads(processors.min(THREADS_MAX))
+        .build()
+        .or_else(|_| alone())
 }
 
 /// Gives up what the compiler does not need, before the first byte is read.

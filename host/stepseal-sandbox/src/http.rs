@@ -4,6 +4,7 @@
 mod address;
 mod client;
 mod fault;
+mod roots;
 mod rule;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub(crate) use client::{Answered, Outgoing};
 pub use client::{HttpClient, Resolver, SystemResolver};
 pub(crate) use fault::Fault;
+pub use roots::{TlsRoots, TlsRootsError};
 pub use rule::{HttpRule, InjectedHeader, Origin, PathPrefix, check_method};
 pub(crate) use rule::{Target, is_forbidden};
 

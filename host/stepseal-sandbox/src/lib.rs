@@ -39,7 +39,7 @@ mod tests;
 
 pub use crate::http::{
     HttpAccess, HttpClient, HttpLimits, HttpRule, HttpUse, InjectedHeader, Origin, PathPrefix,
-    Resolver, SystemResolver, check_method,
+    Resolver, SystemResolver, TlsRoots, TlsRootsError, check_method,
 };
 pub use access::{Access, Live, World};
 pub use call::{

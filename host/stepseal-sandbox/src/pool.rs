@@ -48,19 +48,19 @@ impl Turns {
         Self(Arc::new(Semaphore::new(processors)))
     }
 
-    /// Runs a slice of a call that takes turns. The worker gives what else it has to do to another thread, so that the system, which
-    /// can interrupt a guest, decides between the two.
-    pub(crate) fn slice<T>(slice: impl FnOnce() -> T) -> T {
-        match Handle::current().runtime_flavor() {
-            RuntimeFlavor::CurrentThread => slice(),
-            _ => tokio::task::block_in_place(slice),
-        }
-    }
-
     /// Lets others run, and waits for the next turn of this guest.
     async fn next(self, shared: Arc<Shared>) {
         tokio::task::yield_now().await;
         *shared.turn() = self.0.acquire_owned().await.ok();
+    }
+}
+
+/// Runs what takes long, such as a slice of a call that takes turns. The worker gives what else it has to do to another thread, so
+/// that the system, which can interrupt either, decides between the two.
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Running one call, and telling apart how it ended.
 
+mod policy;
+
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -14,29 +16,27 @@ use wasmtime::{OutOfMemory, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::access::Access;
-use crate::bindings::{policy, step};
-use crate::call::{Approval, Outcome, PolicyCall, PolicyRun, Reason, StepCall, StepRun, Verdict};
+use crate::bindings::step;
+use crate::call::{Outcome, StepCall, StepRun};
 use crate::cancel::Cancel;
 use crate::component::{PolicyComponent, StepComponent};
-use crate::descriptor::{self, Descriptor, Stage, is_name};
+use crate::descriptor::{self, Descriptor};
 use crate::error::LoadError;
 use crate::guest::{Guest, Shared, Stop};
 use crate::http::HttpUse;
 use crate::keyvalue::KeyValueChanges;
 use crate::limits::{FUNCTION_NAME_BYTES_MAX, Limits};
-use crate::pool::{Pool, Turns};
+use crate::pool::{Pool, aside};
 use crate::text::{cut, message};
-use crate::ticker;
 use crate::transcript::Transcript;
 
-/// Most approvers a policy may ask for.
-const APPROVERS_MAX: u32 = 16;
-
-/// Bytes of a role's name.
-const ROLE_BYTES_MAX: usize = 64;
+pub(crate) use policy::policy;
 
 /// Bytes of a guest's last log line that a trap's message repeats.
 const LAST_LINE_BYTES_MAX: usize = 512;
+
+/// Bytes of an answer that is read on the spot. To parse a mebibyte takes tens of milliseconds, for which others would wait.
+const READ_ON_THE_SPOT_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a function's name as the compiler wrote it.
 const MANGLED_BYTES_MAX: usize = 512;
@@ -75,7 +75,7 @@ async fn guard<T>(
     let mut step = |context: &mut Context<'_>| {
         let call = call.as_mut();
         let polled = if shared.takes_turns() {
-            Turns::slice(|| call.poll(context))
+            aside(|| call.poll(context))
         } else {
             call.poll(context)
         };
@@ -166,35 +166,45 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
         idempotency_key: invocation.idempotency_key,
     };
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        let exports = instance.stepseal_plugin_step();
-        exports
-            .call_run(&mut store, &invocation)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            let exports = instance.stepseal_plugin_step();
+            exports
+                .call_run(&mut store, &invocation)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            limits.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        limits.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
-    let cost = cost(&store, &limits);
-    let guest = store.data_mut();
-    guest.shared.log().finish();
-    let outcome = match ended {
-        _ if cost.out_of_fuel => Outcome::OutOfFuel,
-        Ok(answer) => step_answer(guest, answer, &limits),
-        Err(ended) => failure(guest, ended),
+    let is_large = matches!(&ended, Ok(Ok(output)) if output.len() > READ_ON_THE_SPOT_BYTES_MAX);
+    let conclude = || {
+        let cost = cost(&store, &limits);
+        let guest = store.data_mut();
+        guest.shared.log().finish();
+        let outcome = match ended {
+            _ if cost.out_of_fuel => Outcome::OutOfFuel,
+            Ok(answer) => step_answer(guest, answer, &limits),
+            Err(ended) => failure(guest, ended),
+        };
+        step_run(guest, outcome, &cost, limits.fuel)
     };
-    step_run(guest, outcome, &cost, limits.fuel)
+    if is_large {
+        aside(conclude)
+    } else {
+        conclude()
+    }
 }
 
 /// Gathers what is left of a guest. What leaves it is looked through for secrets here; its requests and its buckets were before.
@@ -384,140 +394,6 @@ fn sentence(outcome: &Outcome) -> String {
     }
 }
 
-/// Asks a policy.
-pub(crate) async fn policy(
-    pool: &Pool,
-    component: &PolicyComponent,
-    call: PolicyCall,
-) -> PolicyRun {
-    let limits = call.limits;
-    let cannot = |text: &str, busy| PolicyRun {
-        verdict: Err(text.to_owned()),
-        busy,
-        fuel_used: 0,
-        memory_peak_bytes: 0,
-    };
-    if call.input.len() as u64 > limits.input_bytes
-        || call.settings.len() as u64 > limits.input_bytes
-    {
-        return cannot(
-            "its input or settings are larger than the limit for policies",
-            false,
-        );
-    }
-    let Some(_place) = pool.admit(&component.0.share, None).await else {
-        return cannot("the host had no place to run it in time", true);
-    };
-    let cancel = Cancel::new();
-    let guest = Guest::new(&limits, call.seed, call.start, Access::default());
-    let Ok(mut store) = pool.store(guest, &limits, &cancel) else {
-        return cannot("the host has no memory to run it", true);
-    };
-    let stage = match call.stage {
-        Stage::Plan => policy::Stage::Plan,
-        Stage::BeforeStep => policy::Stage::BeforeStep,
-        Stage::AfterStep => policy::Stage::AfterStep,
-    };
-    let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        let exports = instance.stepseal_plugin_policy();
-        exports
-            .call_evaluate(&mut store, stage, &call.settings, &call.input)
-            .await
-            .map_err(Ended::Running)
-    };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        limits.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
-    let cost = cost(&store, &limits);
-    let guest = store.data_mut();
-    guest.shared.log().finish();
-    let answer = match ended {
-        _ if cost.out_of_fuel => Err(Outcome::OutOfFuel),
-        Ok(answer) => Ok(answer),
-        Err(ended) => Err(failure(guest, ended)),
-    };
-    if matches!(answer, Err(Outcome::Timeout)) && starved(guest, &limits) {
-        return cannot("the host had no processor to run it in time", true);
-    }
-    let verdict = match &answer {
-        Err(outcome) => Err(sentence(outcome)),
-        Ok(Ok(verdict)) => check_verdict(verdict.clone()),
-        Ok(Err(text)) => Err(text.clone()),
-    };
-    PolicyRun {
-        verdict: verdict.map_err(message),
-        busy: matches!(answer, Err(Outcome::Busy(_))),
-        // As for steps: where exactly it was stopped depends on when the host looked.
-        fuel_used: match answer {
-            Err(Outcome::OutOfFuel) => limits.fuel,
-            _ => cost.fuel_used,
-        },
-        memory_peak_bytes: cost.memory_peak_bytes,
-    }
-}
-
-/// Whether a guest that ran out of time spent less than half of it running: then others took it, and it says nothing of the guest.
-fn starved(guest: &Guest, limits: &Limits) -> bool {
-    ticker::TICK
-        .saturating_mul(guest.ticks_run)
-        .saturating_mul(2)
-        < limits.wall
-}
-
-/// A verdict goes into records and to approvers, so what it holds is checked first.
-fn check_verdict(verdict: policy::Verdict) -> Result<Verdict, String> {
-    let check_reason = |reason: policy::Reason| {
-        if !is_name(&reason.code) {
-            return Err(
-                "its reason's code is not `[a-z][a-z0-9-]*` with at most 64 characters".to_owned(),
-            );
-        }
-        Ok(Reason {
-            code: reason.code,
-            message: message(reason.message),
-        })
-    };
-    match verdict {
-        policy::Verdict::NotApplicable => Ok(Verdict::NotApplicable),
-        policy::Verdict::Allow => Ok(Verdict::Allow),
-        policy::Verdict::Deny(reason) => Ok(Verdict::Deny(check_reason(reason)?)),
-        policy::Verdict::NeedsApproval(approval) => {
-            if !(1..=APPROVERS_MAX).contains(&approval.approvers) {
-                return Err(format!(
-                    "it asks for {} approvers; 1 to {APPROVERS_MAX} are allowed",
-                    approval.approvers
-                ));
-            }
-            if approval
-                .role
-                .as_ref()
-                .is_some_and(|role| role.is_empty() || role.len() > ROLE_BYTES_MAX)
-            {
-                return Err(format!(
-                    "the role it asks for does not have 1 to {ROLE_BYTES_MAX} bytes"
-                ));
-            }
-            let reason = check_reason(approval.reason)?;
-            Ok(Verdict::NeedsApproval(Approval {
-                reason,
-                role: approval.role,
-                approvers: approval.approvers,
-            }))
-        }
-    }
-}
-
 /// What `describe` may use: what a policy may, but for the wall limit. Fuel decides, since it is the same on every machine; a
 /// busy host must not refuse an upload that an idle one takes.
 const DESCRIBE: Limits = Limits {
@@ -567,26 +443,28 @@ pub(crate) async fn describe_step(
         .store(describe_guest()?, &DESCRIBE, &cancel)
         .map_err(host)?;
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        instance
-            .stepseal_plugin_step()
-            .call_describe(&mut store)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            instance
+                .stepseal_plugin_step()
+                .call_describe(&mut store)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            DESCRIBE.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        DESCRIBE.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
     let said = described(&mut store, ended)?;
     descriptor::plugin(said)
         .map(Descriptor::Plugin)
@@ -606,26 +484,28 @@ pub(crate) async fn describe_policy(
         .store(describe_guest()?, &DESCRIBE, &cancel)
         .map_err(host)?;
     let shared = Arc::clone(&store.data().shared);
-    let running = async {
-        let instance = component
-            .0
-            .pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(Ended::Starting)?;
-        instance
-            .stepseal_plugin_policy()
-            .call_describe(&mut store)
-            .await
-            .map_err(Ended::Running)
+    let ended = {
+        let running = pin!(async {
+            let instance = component
+                .0
+                .pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(Ended::Starting)?;
+            instance
+                .stepseal_plugin_policy()
+                .call_describe(&mut store)
+                .await
+                .map_err(Ended::Running)
+        });
+        guard(
+            pin!(shared.clock.pass_waits(running)),
+            DESCRIBE.wall,
+            &cancel,
+            &shared,
+        )
+        .await
     };
-    let ended = guard(
-        pin!(shared.clock.pass_waits(running)),
-        DESCRIBE.wall,
-        &cancel,
-        &shared,
-    )
-    .await;
     let said = described(&mut store, ended)?;
     descriptor::policy(said)
         .map(Descriptor::Policy)

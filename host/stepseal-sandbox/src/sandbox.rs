@@ -26,7 +26,7 @@ use crate::run;
 use crate::settings::{Compiler, PoolSettings, RuntimeInfo, Settings};
 use crate::ticker;
 
-/// Compilations at a time. One: compiling is the cheapest attack on a host, and takes all of a core and much memory.
+/// Compilations at a time. One: compiling is the cheapest attack on a host, and takes all of some cores and much memory.
 const COMPILATIONS_MAX: usize = 1;
 
 /// Bytes of machine code kept ready in memory, together: components are bounded by number, and a few of the largest would

@@ -69,7 +69,7 @@ pub struct CompilerProcess {
 pub struct CompileLimits {
     /// Bytes of address space.
     pub memory_bytes: u64,
-    /// Processor time, in whole seconds.
+    /// Processor time of all its threads, in whole seconds.
     pub cpu: Duration,
     /// Time in all, once it is its turn.
     pub wall: Duration,
@@ -94,7 +94,7 @@ impl Default for CompileLimits {
 pub struct CacheSettings {
     /// Made if it is not there. Only this host may write to it, but the sandbox does not rely on that: see `key`.
     pub dir: PathBuf,
-    /// Host-local secret. Machine code is loaded only if it carries a MAC made with this key (HMAC-SHA-256), so
+    /// Host-local secret. Machine code is loaded only if it carries a MAC made with this key (keyed BLAKE3), so
     /// that whoever can write files in `dir` cannot run code in the host.
     pub key: [u8; 32],
     /// Bytes of all its files together; the longest unused make room.

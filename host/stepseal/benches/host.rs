@@ -1,6 +1,6 @@
 //! The host from outside: a real `stepseal serve` on an empty data directory, spoken to over HTTP.
 //!
-//! Measured: tasks of three pure steps under one policy, durable in `SQLite`; how long a start takes; how much memory an idle
+//! Measured: tasks of three pure steps under one policy, durable in `SQLite` and on a local PostgreSQL; how long a start takes; how much memory an idle
 //! host has; what a long log costs. CPU time is the host's own, user and system, as the kernel counts it.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
@@ -13,6 +13,9 @@ mod table;
 mod client;
 #[path = "host/log.rs"]
 mod log;
+#[expect(dead_code, reason = "tests also run statements of their own")]
+#[path = "../../../tests/postgres.rs"]
+mod postgres;
 #[path = "host/process.rs"]
 mod process;
 
@@ -23,6 +26,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use client::Client;
+use postgres::Schema;
 use process::Host;
 use table::Table;
 
@@ -45,7 +49,8 @@ const RESIDENT_KIB_MAX: u64 = 60 << 10;
 
 fn main() {
     let mut table = Table::new("make bench", "host");
-    load(&mut table);
+    load(&mut table, None);
+    load(&mut table, Some(&Schema::new()));
     start(&mut table);
     log::measure(&mut table);
     println!("{table}");
@@ -78,9 +83,10 @@ fn task(uses: &str, with: impl Fn(&Value) -> Value) -> Value {
     json!({"plan": {"steps": steps}, "input": {"packages": [{"name": "a", "size": 1}, {"name": "b", "size": 2}]}})
 }
 
-fn load(table: &mut Table) {
+fn load(table: &mut Table, schema: Option<&Schema>) {
     let data = tempfile::tempdir().expect("a directory");
-    let host = Host::start(data.path());
+    let host = Host::start_on(data.path(), schema.map(Schema::url));
+    let on = schema.map_or("", |_| " on PostgreSQL");
     let client = host.client();
     for name in ["hostile", "jq"] {
         client.upload(&component(name));
@@ -98,11 +104,14 @@ fn load(table: &mut Table) {
     measure(
         &host,
         &client,
-        "three pure echo steps",
+        &format!("three pure echo steps{on}"),
         &echo,
-        Some(TASK_CPU_MAX),
+        schema.is_none().then_some(TASK_CPU_MAX),
         table,
     );
+    if schema.is_some() {
+        return;
+    }
     // For comparison: here nearly all of it is the guests' own work, which the bench `step` measures against raw wasmtime.
     measure(&host, &client, "three pure jq steps", &filter, None, table);
     let resident = host.resident_kib();

@@ -7,8 +7,10 @@ use std::time::Duration;
 use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::witness_policy::WitnessPolicy;
+use stepseal_sandbox::TlsRoots;
 
 use crate::data_dir::{DataDir, DataDirError};
+use crate::store::postgres::{BadUrl, DatabaseUrl};
 
 /// Where a host listens unless it is told otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
@@ -26,6 +28,8 @@ pub struct ServeSettings {
     pub allow_remote: bool,
     /// Its data directory.
     pub data: DataDir,
+    /// Its database, where that is not in the directory.
+    pub database: Option<DatabaseUrl>,
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
     /// How long payloads of finished tasks are kept; for ever where absent.
@@ -34,6 +38,8 @@ pub struct ServeSettings {
     pub witnesses: Option<WitnessPolicy>,
     /// Whether witnesses on other machines may be asked over plain HTTP.
     pub witness_plain_http: bool,
+    /// Who vouches for the servers that steps reach by TLS.
+    pub http_roots: TlsRoots,
 }
 
 /// A host as a client reaches it.
@@ -80,6 +86,9 @@ pub enum ConfigError {
     /// A policy of witnesses that a host cannot follow.
     #[error("the witness policy: {0}")]
     Witnesses(String),
+    /// The address of a database is none.
+    #[error("--database, or STEPSEAL_DATABASE: {0}")]
+    Database(BadUrl),
     /// The data directory.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -278,10 +287,12 @@ mod tests {
             listen: listen.parse().unwrap(),
             allow_remote,
             data: DataDir::new("nowhere"),
+            database: None,
             origin: None,
             keep_payloads: None,
             witnesses: None,
             witness_plain_http: false,
+            http_roots: TlsRoots::default(),
         };
         assert!(settings("127.0.0.1:0", false).check().is_ok());
         assert!(settings("[::1]:0", false).check().is_ok());
@@ -294,10 +305,12 @@ mod tests {
             listen: LISTEN_DEFAULT.parse().unwrap(),
             allow_remote: false,
             data: DataDir::new("nowhere"),
+            database: None,
             origin: None,
             keep_payloads: None,
             witnesses: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),
             witness_plain_http: plain_http,
+            http_roots: TlsRoots::default(),
         };
         settings.check()?;
         let [log, record] = [1, 2].map(|seed| SigningKey::from_seed([seed; 32]).public());

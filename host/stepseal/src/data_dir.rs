@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stepseal-data/        0700
-//!   stepseal.db         the database
+//!   stepseal.db         the database, unless it is in PostgreSQL
 //!   components/         the uploaded bytes, by digest
 //!   cache/              compiled components; may be deleted at any time
 //!   keys/record.pem     signs records       0600
@@ -31,6 +31,7 @@ use stepseal_receipts::record::KeyRole;
 
 use crate::clock::Clock;
 use crate::store::Identity;
+use crate::store::postgres::DatabaseUrl;
 
 /// Mode of the directory and the directories in it.
 pub(crate) const DIR_MODE: u32 = 0o700;
@@ -100,10 +101,22 @@ pub enum DataDirError {
     #[error("the key {} is missing, and the database was written with it: put it back from the backup; a new key would start another log", .0.display())]
     KeyMissing(PathBuf),
     /// The keys are there, the database they signed for is not.
-    #[error("the database {} is missing, but the keys of its log are there: put it back from the backup; a new database would start a second log under the same keys. For a new log choose another directory with --data", .0.display())]
+    #[error("the database {} is missing, but the keys of its log are there: put it back from the backup, or, if it is in PostgreSQL, name that with --database; a new database would start a second log under the same keys. For a new log choose another directory with --data", .0.display())]
     DatabaseMissing(PathBuf),
+    /// The directory has a database, and another one is named.
+    #[error("{} is the database of this directory's log, and a log stays in its database: leave out --database ({server}), or choose another directory with --data", file.display())]
+    DatabaseElsewhere {
+        /// The directory's own.
+        file: PathBuf,
+        /// The one that was named.
+        server: String,
+    },
+    /// A head of the log was signed, and the database knows of no log.
+    #[error("the database is empty, but this directory's log has signed heads, of which {} is the last: name the database that it is in, or put that back from the \
+        backup; to begin again would start a second log under the same keys. For a new log choose another directory with --data", .0.display())]
+    LogMissing(PathBuf),
     /// A key is not the one the database was written with.
-    #[error("the key {} is not the one this database was written with (that one has the id {wanted}): put the right key back, or choose another directory with --data", path.display())]
+    #[error("the key {} is not the one this database was written with (that one has the id {wanted}): put the right key back, or choose another directory with --data, or another database with --database", path.display())]
     KeyForeign {
         /// The key's file.
         path: PathBuf,
@@ -360,11 +373,27 @@ impl Held {
     }
 
     /// Refuses keys without their database: a log that begins again under the same keys would contradict itself. Ask before
-    /// the database is opened, which makes it.
-    pub fn check_database(&self) -> Result<(), DataDirError> {
-        let database = self.dir.database();
-        if read_small(&self.dir.log_key())?.is_some() && !database.exists() {
-            return Err(DataDirError::DatabaseMissing(database));
+    /// the database is opened, which makes it. `server` is where it is, if not in the directory.
+    pub fn check_database(&self, server: Option<&DatabaseUrl>) -> Result<(), DataDirError> {
+        let file = self.dir.database();
+        match server {
+            Some(server) if file.exists() => Err(DataDirError::DatabaseElsewhere {
+                file,
+                server: server.to_string(),
+            }),
+            None if read_small(&self.dir.log_key())?.is_some() && !file.exists() => {
+                Err(DataDirError::DatabaseMissing(file))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a database of no log where the directory's log has shown a head: the database is the wrong one, or lost what it had. Ask before it
+    /// is claimed. Keys alone say nothing: they are made before a log begins, and what they signed without a head proves nothing.
+    pub fn check_log(&self, identity: Option<&Identity>) -> Result<(), DataDirError> {
+        let head = self.dir.head();
+        if identity.is_none() && read_small(&head)?.is_some() {
+            return Err(DataDirError::LogMissing(head));
         }
         Ok(())
     }
@@ -601,14 +630,34 @@ mod tests {
     fn keys_without_their_database_are_refused() {
         let (_temp, dir) = fresh();
         let held = dir.hold().unwrap();
-        held.check_database().unwrap();
+        let server: DatabaseUrl = "postgres://mia:s3cret@db.example/steps".parse().unwrap();
+        held.check_database(None).unwrap();
         held.keys(None, &SystemClock).unwrap();
         assert!(matches!(
-            held.check_database(),
+            held.check_database(None),
             Err(DataDirError::DatabaseMissing(_))
         ));
+        held.check_database(Some(&server)).unwrap();
         std::fs::write(dir.database(), b"").unwrap();
-        held.check_database().unwrap();
+        held.check_database(None).unwrap();
+        let elsewhere = held.check_database(Some(&server)).unwrap_err();
+        assert!(matches!(elsewhere, DataDirError::DatabaseElsewhere { .. }));
+        assert!(!elsewhere.to_string().contains("s3cret"), "{elsewhere}");
+    }
+
+    #[test]
+    fn an_empty_database_is_refused_once_a_head_was_signed() {
+        let (_temp, dir) = fresh();
+        let held = dir.hold().unwrap();
+        let keys = held.keys(None, &SystemClock).unwrap();
+        held.check_log(None).unwrap();
+        write_secret(&dir.head(), b"a head").unwrap();
+        let refused = held.check_log(None);
+        assert!(
+            matches!(refused, Err(DataDirError::LogMissing(_))),
+            "{refused:?}"
+        );
+        held.check_log(Some(&identity_of(&keys))).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `wit-bindgen` makes of `wit/`, once for all plugins and policies.
 //!
-//! Three worlds, so that a plugin does not have to export a policy: the sections that describe the exports are
+//! A world each, so that a plugin does not have to export a policy: the sections that describe the exports are
 //! expanded in the crate that calls [`plugin!`](crate::plugin) or [`policy!`](crate::policy), and an import that
 //! nothing calls does not reach the component.
 
@@ -18,6 +18,21 @@ pub mod host {
             world host {
                 import wasi:logging/logging@0.1.0-draft;
                 import wasi:keyvalue/store@0.2.0-draft;
+            }
+        ",
+        generate_all,
+    });
+}
+
+/// What policies tell their panics on.
+#[cfg(feature = "panic-log")]
+pub mod stdio {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package stepseal:sdk;
+            world stdio {
+                import wasi:cli/stderr@0.2.0;
             }
         ",
         generate_all,

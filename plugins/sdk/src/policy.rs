@@ -242,6 +242,8 @@ impl Policy {
 
     /// What the policy says of itself.
     pub fn describe(&self) -> contract::Descriptor {
+        #[cfg(feature = "panic-log")]
+        crate::panic::print_panics();
         contract::Descriptor {
             name: self.name.into(),
             version: self.version.into(),
@@ -267,6 +269,8 @@ impl Policy {
         settings: &str,
         input: &str,
     ) -> Result<contract::Verdict, String> {
+        #[cfg(feature = "panic-log")]
+        crate::panic::print_panics();
         let stage = match stage {
             contract::Stage::Plan => Stage::Plan,
             contract::Stage::BeforeStep => Stage::BeforeStep,

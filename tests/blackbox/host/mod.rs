@@ -3,6 +3,8 @@
 pub(crate) mod client;
 pub(crate) mod guests;
 mod openapi;
+#[path = "../../postgres.rs"]
+pub(crate) mod postgres;
 mod process;
 mod receipts;
 mod stream;
@@ -12,9 +14,31 @@ mod template;
 use std::time::{Duration, Instant};
 
 pub(crate) use openapi::{OPENAPI, openapi};
-pub(crate) use process::{DataDir, Host, Process};
+pub(crate) use process::{DataDir, Database, Host, Process};
 pub(crate) use receipts::{believes, verify};
 pub(crate) use tasks::allow_everything;
+
+/// Makes two tests of each function: `name::sqlite` and `name::postgres`.
+macro_rules! on_each_database {
+    ($(fn $name:ident($database:ident: Database) $body:block)+) => {$(
+        mod $name {
+            use super::*;
+
+            fn on($database: Database) $body
+
+            #[test]
+            fn sqlite() {
+                on(Database::Sqlite);
+            }
+
+            #[test]
+            fn postgres() {
+                on(Database::Postgres);
+            }
+        }
+    )+};
+}
+pub(crate) use on_each_database;
 
 /// How long a test waits for anything before it fails: long, since a machine may be busy, and reached only by a bug.
 const PATIENCE: Duration = Duration::from_mins(1);

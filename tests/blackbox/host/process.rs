@@ -5,30 +5,54 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
 
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::postgres::Schema;
 use super::{PATIENCE, eventually, template};
 
 /// What the host says before its address, once it can be reached.
 const ANNOUNCEMENT: &str = " listens on ";
 
+/// Runs a command whose mounts nobody else sees.
+const UNSHARE: [&str; 3] = ["unshare", "--map-root-user", "--mount"];
+
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stepseal");
 
-/// A data directory that is removed when its owner is gone.
+/// Which database a host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// A data directory that is removed when its owner is gone, with its database.
 pub(crate) struct DataDir {
     temp: TempDir,
+    /// Where the database is, if not in the directory.
+    schema: Option<Schema>,
 }
 
 impl DataDir {
     /// One that is not there yet: the host makes it.
     pub(crate) fn fresh() -> Self {
         let temp = tempfile::tempdir().expect("tests can make temporary directories");
-        Self { temp }
+        Self { temp, schema: None }
+    }
+
+    /// The same directory with another database.
+    pub(crate) fn with_schema(mut self, schema: Option<Schema>) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The schema of its database, where that is PostgreSQL.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
     }
 
     /// Where the host keeps its data.
@@ -42,6 +66,7 @@ pub(crate) struct Host {
     process: Process,
     client: Client,
     dir: Option<DataDir>,
+    has_names: bool,
 }
 
 impl Deref for Host {
@@ -63,20 +88,67 @@ impl Host {
         Self::on(template::with_guests())
     }
 
+    /// The same with this database.
+    pub(crate) fn with_guests_in(database: Database) -> Self {
+        match database {
+            Database::Sqlite => Self::with_guests(),
+            Database::Postgres => {
+                let dir = template::with_compiled_guests().with_schema(Some(Schema::new()));
+                let host = Self::on(dir);
+                template::upload(&host);
+                host
+            }
+        }
+    }
+
     /// A host on this data directory, which must start.
     pub(crate) fn on(dir: DataDir) -> Self {
         Self::with(dir, &[])
     }
 
-    /// The same as [`Host::with_guests`], with one processor for all of it.
-    pub(crate) fn with_guests_on_one_cpu() -> Self {
+    /// The same as [`Host::with_guests`], where these lines are in its `/etc/hosts` too. A system that lets no test arrange that for
+    /// a process of its own leaves them out, and then [`Host::has_names`] says so.
+    pub(crate) fn with_guests_and_names(names: &str) -> Self {
+        Self::run_with_names(&[], names)
+    }
+
+    /// The same with one processor for all of it.
+    pub(crate) fn with_guests_and_names_on_one_cpu(names: &str) -> Self {
         let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
         let allowed = status
             .lines()
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         let allowed = allowed.expect("Linux tells it").trim();
         let cpu = allowed.split([',', '-']).next().expect("a list of numbers");
-        Self::run_by(&["taskset", "-c", cpu], template::with_guests(), &[])
+        Self::run_with_names(&["taskset", "-c", cpu], names)
+    }
+
+    fn run_with_names(command: &[&str], names: &str) -> Self {
+        static CAN_MOUNT: LazyLock<bool> = LazyLock::new(|| {
+            let mount = ["--bind", "/etc/hosts", "/etc/hosts"];
+            let mut command = Command::new(UNSHARE[0]);
+            command.args(&UNSHARE[1..]).arg("mount").args(mount);
+            command.output().is_ok_and(|ran| ran.status.success())
+        });
+        let dir = template::with_guests();
+        if !*CAN_MOUNT {
+            eprintln!("this system lets no test change names: what needs them is left out");
+            return Self::run_by(command, dir, &[]);
+        }
+        let hosts = dir.temp.path().join("hosts");
+        let there = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        std::fs::write(&hosts, format!("{there}\n{names}")).expect("a file can be written");
+        let hosts = hosts.to_str().expect("UTF-8");
+        let mount = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        let command = [command, &UNSHARE, &["sh", "-c", mount, hosts]].concat();
+        let mut host = Self::run_by(&command, dir, &[]);
+        host.has_names = true;
+        host
+    }
+
+    /// Whether it knows the names that it was to be given.
+    pub(crate) fn has_names(&self) -> bool {
+        self.has_names
     }
 
     /// The same as [`Host::on`] with further arguments.
@@ -89,7 +161,8 @@ impl Host {
         let data = dir.path();
         let serve = ["serve", "--listen", "127.0.0.1:0", "--data"];
         let serve = [&serve[..], &[data.to_str().expect("UTF-8")], arguments].concat();
-        let (process, url) = Process::start_by(command, &serve);
+        let database = dir.schema().map(Schema::url);
+        let (process, url) = Process::start_by(command, &serve, database.as_deref());
         let token = std::fs::read_to_string(dir.path().join("token"))
             .expect("a host that listens has a token");
         let client = Client::new(url, token.trim().to_owned());
@@ -97,6 +170,7 @@ impl Host {
             process,
             client,
             dir: Some(dir),
+            has_names: false,
         }
     }
 
@@ -106,6 +180,11 @@ impl Host {
             .as_ref()
             .expect("a running host has its directory")
             .path()
+    }
+
+    /// The schema of its database, where that is PostgreSQL.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.dir.as_ref().and_then(DataDir::schema)
     }
 
     /// Id of its process.
@@ -141,12 +220,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the built program, which must say where it listens.
     pub(crate) fn start(arguments: &[&str]) -> (Self, String) {
-        Self::start_by(&[], arguments)
+        Self::start_by(&[], arguments, None)
     }
 
     /// The same, run by this command.
-    fn start_by(command: &[&str], arguments: &[&str]) -> (Self, String) {
-        let mut process = Self::spawn(&[command, &[PROGRAM][..], arguments].concat());
+    fn start_by(command: &[&str], arguments: &[&str], database: Option<&str>) -> (Self, String) {
+        let mut process = Self::spawn(&[command, &[PROGRAM][..], arguments].concat(), database);
         let Some(url) = process.address() else {
             let status = process.wait();
             panic!("{arguments:?} did not start, {status}: {}", process.said());
@@ -154,10 +233,12 @@ impl Process {
         (process, url)
     }
 
-    fn spawn(command: &[&str]) -> Self {
+    fn spawn(command: &[&str], database: Option<&str>) -> Self {
         let mut child = Command::new(command[0])
             .args(&command[1..])
             .env_remove("STEPSEAL_LOG")
+            .env_remove("STEPSEAL_DATABASE")
+            .envs(database.map(|url| ("STEPSEAL_DATABASE", url)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -20,17 +20,35 @@ struct Entry {
 
 /// A data directory of its own for one host.
 pub(super) fn with_guests() -> DataDir {
-    static TEMPLATE: OnceLock<Template> = OnceLock::new();
-    let template = TEMPLATE.get_or_init(|| {
-        let host = Host::empty();
-        for guest in ["ledger", "jq", "spending-limit", "hostile"] {
-            host.upload(guest);
-        }
-        Template::read(&host.stop().path())
-    });
     let dir = DataDir::fresh();
-    template.write(&dir.path());
+    template().write(&dir.path(), |_| true);
     dir
+}
+
+/// One that has compiled the guests before, and nothing else.
+pub(super) fn with_compiled_guests() -> DataDir {
+    let dir = DataDir::fresh();
+    let kept = ["", "cache", "keys", "keys/cache.key"];
+    template().write(&dir.path(), |path| {
+        kept.iter().any(|kept| path == Path::new(kept)) || path.starts_with("cache")
+    });
+    dir
+}
+
+/// Uploads the guests of a template.
+pub(super) fn upload(host: &Host) {
+    for guest in ["ledger", "jq", "spending-limit", "hostile"] {
+        host.upload(guest);
+    }
+}
+
+fn template() -> &'static Template {
+    static TEMPLATE: OnceLock<Template> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let host = Host::empty();
+        upload(&host);
+        Template::read(&host.stop().path())
+    })
 }
 
 impl Template {
@@ -40,8 +58,8 @@ impl Template {
         Self(entries)
     }
 
-    fn write(&self, root: &Path) {
-        for entry in &self.0 {
+    fn write(&self, root: &Path, wanted: impl Fn(&Path) -> bool) {
+        for entry in self.0.iter().filter(|entry| wanted(&entry.path)) {
             let path = root.join(&entry.path);
             match &entry.content {
                 None => fs::create_dir(&path).expect("a directory can be made"),

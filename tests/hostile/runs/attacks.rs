@@ -3,20 +3,22 @@
 use serde_json::json;
 use stepseal_receipts::record::Status;
 
+use super::answers::{answer, answers, otherwise};
+use super::network::network;
 use super::{By, Run, little_time, run};
 use crate::wat::{Plugin, importing};
 
-fn as_it_is(text: String) -> String {
+pub(super) fn as_it_is(text: String) -> String {
     text
 }
 
 /// A plugin with this body of `run`.
-fn body(run: &str) -> By {
+pub(super) fn body(run: &str) -> By {
     with_items("", run)
 }
 
 /// A plugin with these functions, memories, tables and data, and this body of `run`.
-fn with_items(items: &str, run: &str) -> By {
+pub(super) fn with_items(items: &str, run: &str) -> By {
     let plugin = Plugin {
         items: items.to_owned(),
         run: run.to_owned(),
@@ -25,39 +27,8 @@ fn with_items(items: &str, run: &str) -> By {
     By::Text(plugin, as_it_is)
 }
 
-/// A plugin that answers with these bytes of its memory.
-fn answer(make: &str, at: u32, bytes: u32) -> By {
-    body(&format!(
-        "{make} (call $ok (i32.const {at}) (i32.const {bytes}))"
-    ))
-}
-
-/// A plugin that answers with an array of zeroes, so many and one more.
-fn numbers(count: u32) -> By {
-    let (begin, end) = (65_538, 65_538 + 2 * count);
-    // `[0`, then `,0` four at a time, then `]`.
-    let make = format!(
-        "(local $at i32) (drop (memory.grow (i32.const 320)))
-         (i32.store16 (i32.const 65536) (i32.const 0x305b))
-         (local.set $at (i32.const {begin}))
-         (loop $again
-           (i64.store (local.get $at) (i64.const 0x302c302c302c302c))
-           (br_if $again (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) (i32.const {end}))))
-         (i32.store8 (i32.const {end}) (i32.const 0x5d))"
-    );
-    answer(&make, 65_536, 2 * count + 3)
-}
-
-/// A plugin that answers with this text.
-fn answer_text(text: &str, bytes: u32) -> By {
-    with_items(
-        &format!("(data (i32.const 1024) \"{text}\")"),
-        &format!("(call $ok (i32.const 1024) (i32.const {bytes}))"),
-    )
-}
-
 /// Answers a number, so that nothing else of it can be at fault.
-const FINE: &str = "(call $number (i64.const 1))";
+pub(super) const FINE: &str = "(call $number (i64.const 1))";
 
 /// The options of `run` as every text has them.
 const RUN_OPTIONS: &str = r#"(core func $main "run") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))"#;
@@ -215,16 +186,21 @@ fn growing(items: &str, growths: &[&str]) -> By {
 
 /// Every attack. The guest `hostile` has been granted the bucket `hostile`, and nobody `ledger`.
 pub(in crate::hostile) fn runs() -> Vec<Run> {
-    [cpu(), memory(), boundary(), answers(), capabilities()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let here = [
+        cpu(),
+        memory(),
+        boundary(),
+        answers(),
+        otherwise(),
+        capabilities(),
+    ];
+    here.into_iter().flatten().chain(network()).collect()
 }
 
 const FUEL: &str = "fuel: every instruction costs, and bulk instructions each byte";
 const WALL: &str =
     "the wall deadline: a thread of the host's own ticks, and every loop looks at the tick";
-const LIFTED: &str = "16 MiB may be lifted out of a guest in one call";
+pub(super) const LIFTED: &str = "16 MiB may be lifted out of a guest in one call";
 const AGGREGATE: &str = "one limit for all memories and tables of an instance together";
 
 fn cpu() -> Vec<Run> {
@@ -488,58 +464,6 @@ fn boundary() -> Vec<Run> {
             "the engine checks where answers are",
         )
         .code("bad-output"),
-    ]
-}
-
-fn answers() -> Vec<Run> {
-    const STRICT: &str = "outputs are read strictly before anything is made of them";
-    let deep = "(drop (memory.grow (i32.const 40)))
-        (memory.fill (i32.const 65536) (i32.const 0x5b) (i32.const 1000000))
-        (memory.fill (i32.const 1065536) (i32.const 0x5d) (i32.const 1000000))";
-    let bad = |attack, by, says| run(attack, by, Status::Failed, says, STRICT).code("bad-output");
-    vec![
-        bad(
-            "an answer that is not UTF-8",
-            answer_text("\\22\\ff\\fe\\22", 4),
-            "utf-8",
-        ),
-        bad(
-            "an answer that is not JSON",
-            answer_text("nonsense", 8),
-            "not JSON",
-        ),
-        bad(
-            "an answer with a name twice",
-            answer_text("{\\22a\\22:1,\\22a\\22:2}", 13),
-            "\"a\"",
-        ),
-        bad(
-            "an answer with a number that no double holds",
-            answer_text("1e999", 5),
-            "not JSON",
-        ),
-        bad(
-            "JSON of depth 1,000,000, where 16 MiB were allowed",
-            answer(deep, 65_536, 2_000_000),
-            "not JSON",
-        )
-        .under(json!({"output_bytes": 16 << 20})),
-        run(
-            "JSON of 10,000,001 small values, where 16 MiB were allowed",
-            numbers(10_000_000),
-            Status::Failed,
-            "too much data",
-            LIFTED,
-        )
-        .code("bad-output")
-        .under(json!({"output_bytes": 16 << 20})),
-        run(
-            "JSON of 500,001 small values in the 1 MiB that is allowed",
-            numbers(500_000),
-            Status::Ok,
-            "",
-            "what is made of it in the host is bounded by its size",
-        ),
     ]
 }
 

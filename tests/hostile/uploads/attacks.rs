@@ -5,61 +5,9 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::{Ends, How, Upload};
+use super::described::described;
+use super::{Ends, How, Upload, component, plugin, refused, taken};
 use crate::host::guests;
-use crate::wat::{Plugin, parse_str};
-
-fn refused(
-    attack: &'static str,
-    bytes: fn() -> Vec<u8>,
-    code: &'static str,
-    says: &'static str,
-    held_by: &'static str,
-) -> Upload {
-    Upload {
-        attack,
-        held_by,
-        send: How::Whole(bytes),
-        ends: Ends::Refused(422, code, says),
-    }
-}
-
-fn taken(attack: &'static str, bytes: fn() -> Vec<u8>, held_by: &'static str) -> Upload {
-    Upload {
-        attack,
-        held_by,
-        send: How::Whole(bytes),
-        ends: Ends::Taken,
-    }
-}
-
-/// A body of `run` that gives its input back.
-const ECHO: &str = "(call $ok (local.get $input) (local.get $input-len))";
-
-fn component(text: &str) -> Vec<u8> {
-    parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text:.4000}"))
-}
-
-/// A good plugin, of this name of five letters, with these imports of the component and items of its main module.
-fn plugin(name: &str, imports: String, items: &str) -> Vec<u8> {
-    let plugin = Plugin {
-        imports,
-        items: format!("(data (i32.const 512) \"{name}\") {items}"),
-        run: ECHO.into(),
-        ..Plugin::default()
-    };
-    component(&plugin.text())
-}
-
-/// A plugin that is described by this.
-fn described(describe: &str) -> Vec<u8> {
-    let plugin = Plugin {
-        run: ECHO.into(),
-        describe: Some(describe.into()),
-        ..Plugin::default()
-    };
-    component(&plugin.text())
-}
 
 /// A component with so many of these sections or fields.
 fn many(what: &str, count: usize) -> Vec<u8> {
@@ -203,10 +151,8 @@ fn compressed() -> Vec<u8> {
 
 /// Every attack, on a host to which the guests have been uploaded.
 pub(in crate::hostile) fn uploads() -> Vec<Upload> {
-    [files(), large(), counts(), describing()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let here = [files(), large(), counts()];
+    here.into_iter().flatten().chain(described()).collect()
 }
 
 fn files() -> Vec<Upload> {
@@ -424,80 +370,6 @@ fn counts() -> Vec<Upload> {
             "a name of 99,000 letters",
             long_names,
             "names are bounded by the parser, and errors cut them",
-        ),
-    ]
-}
-
-fn describing() -> Vec<Upload> {
-    const LIMITS: &str = "describing runs under the limits of a policy, and no grant changes them";
-    const LIFTED: &str = "16 MiB may be lifted out of a guest in one call";
-    vec![
-        refused(
-            "a start function that loops",
-            || {
-                plugin(
-                    "start",
-                    String::new(),
-                    "(func $start (loop $again (br $again))) (start $start)",
-                )
-            },
-            "describe-failed",
-            "fuel",
-            LIMITS,
-        ),
-        refused(
-            "a `describe` that loops",
-            || described("(loop $again (br $again)) (unreachable)"),
-            "describe-failed",
-            "fuel",
-            LIMITS,
-        ),
-        refused(
-            "a memory that begins with 125 MiB",
-            || plugin("large", String::new(), "(memory 2000)"),
-            "describe-failed",
-            "memory",
-            LIMITS,
-        ),
-        refused(
-            "a `describe` that tells of 2^27 steps that are not there",
-            || described("(i32.store (i32.const 628) (i32.const 0x8000000)) (i32.const 600)"),
-            "describe-failed",
-            "",
-            LIFTED,
-        ),
-        refused(
-            "a `describe` that tells of 100,000 steps with the same four texts of 64 KiB: 26 GB",
-            || {
-                described(
-                    "(local $at i32) (drop (memory.grow (i32.const 100)))
-                     (local.set $at (i32.const 0x40000))
-                     (loop $again
-                       (i64.store (local.get $at) (i64.const 0x1000000010000))
-                       (br_if $again (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) (i32.const 0x350000))))
-                     (i32.store (i32.const 624) (i32.const 0x40000))
-                     (i32.store (i32.const 628) (i32.const 100000))
-                     (i32.const 600)",
-                )
-            },
-            "describe-failed",
-            "too much data",
-            LIFTED,
-        ),
-        refused(
-            "a plugin whose name has 1 MB",
-            || {
-                described(
-                    "(drop (memory.grow (i32.const 20)))
-                     (memory.fill (i32.const 65536) (i32.const 97) (i32.const 1000000))
-                     (i32.store (i32.const 600) (i32.const 65536))
-                     (i32.store (i32.const 604) (i32.const 1000000))
-                     (i32.const 600)",
-                )
-            },
-            "bad-descriptor",
-            "`name`",
-            "what a component says of itself is checked like anything a stranger says",
         ),
     ]
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -122,9 +122,9 @@ impl Clock {
         .await
     }
 
-    /// Runs a guest, and lets time pass whenever all of it waits.
-    pub(crate) async fn pass_waits<F: Future>(&self, guest: F) -> F::Output {
-        let mut guest = pin!(guest);
+    /// Runs a guest, and lets time pass whenever all of it waits. It is pinned already: its future is large, and to move it about takes
+    /// longer than all that is done here.
+    pub(crate) async fn pass_waits<F: Future>(&self, mut guest: Pin<&mut F>) -> F::Output {
         poll_fn(|cx| {
             loop {
                 self.busy.store(false, Ordering::Relaxed);

@@ -5,6 +5,8 @@
 //! the network does, a guest sees the same in the same order when it is run again from the transcript: no answer that comes in
 //! pieces, and no timer that fires before an answer. The resources of `wasi:http/types` are wasmtime's; only `handle` is ours.
 
+use std::sync::Arc;
+
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -374,7 +376,9 @@ impl Guest {
                 (future, begun, answer)
             }
         });
-        for (future, begun, answer) in join_all(sent).await {
+        // Other tasks of a guest of WASI 0.3 may wait for a time meanwhile, and it must not come.
+        let shared = Arc::clone(&self.shared);
+        for (future, begun, answer) in shared.clock.outside(join_all(sent)).await {
             let answer = self.http_record(begun, answer)?;
             let bytes = answer.as_ref().map_or(0, |answered| answered.body.len());
             self.charge(bytes);
@@ -582,7 +586,7 @@ struct Hooks;
 
 impl WasiHttpHooks for Hooks {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        std::sync::Arc::new(is_forbidden)
+        Arc::new(is_forbidden)
     }
 
     fn send_request(

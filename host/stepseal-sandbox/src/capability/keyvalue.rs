@@ -95,6 +95,10 @@ impl KeyValue {
 
     /// What the step read and wants to write; the writes only if it may `keep` them.
     pub(crate) fn take(&mut self, keep: bool) -> KeyValueChanges {
+        // Most steps use no bucket.
+        if self.reads.is_empty() && self.listed.is_empty() && self.writes.is_empty() {
+            return KeyValueChanges::default();
+        }
         let reads = std::mem::take(&mut self.reads)
             .into_iter()
             .map(|((bucket, key), held)| {

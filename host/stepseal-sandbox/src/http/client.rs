@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_io::bytes::Bytes;
 
 use super::address::is_public;
-use super::{Fault, HttpLimits, Origin};
+use super::{Fault, HttpLimits, Origin, TlsRoots};
 use crate::keyvalue::BoxFuture;
 use crate::limits::{HTTP_ADDRESSES_TRIED_MAX, HTTP_HEADERS_MAX, HTTP_RESPONSE_HEAD_BYTES_MAX};
 
@@ -56,21 +56,12 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// Believes the certificates that Mozilla's list of roots vouches for, and `roots` besides (DER).
-    pub fn new(
-        resolver: Arc<dyn Resolver>,
-        roots: Vec<CertificateDer<'static>>,
-    ) -> Result<Self, rustls::Error> {
-        let mut store = rustls::RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.into(),
-        };
-        for root in roots {
-            store.add(root)?;
-        }
+    /// Believes the servers that `roots` vouch for.
+    pub fn new(resolver: Arc<dyn Resolver>, roots: TlsRoots) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(store)
+            .with_root_certificates(roots.into_store())
             .with_no_client_auth();
         Ok(Self {
             resolver,

@@ -7,8 +7,13 @@ use std::time::Duration;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
 
+use tokio::task::JoinSet;
+
 use super::{sandbox, sent, wat};
-use crate::{Approval, Descriptor, Limits, PolicyCall, PolicyRun, Reason, Stage, Verdict};
+use crate::{
+    Approval, Descriptor, Limits, PolicyCall, PolicyRun, PoolSettings, Reason, Sandbox, Settings,
+    Stage, Verdict,
+};
 
 async fn evaluate(items: &str, body: &str) -> PolicyRun {
     let bytes = wat::parse_str(wat::policy(items, body)).unwrap();
@@ -16,19 +21,23 @@ async fn evaluate(items: &str, body: &str) -> PolicyRun {
         .policy(Digest::of(&bytes), || Ok(bytes))
         .await
         .unwrap();
-    let call = PolicyCall {
+    // Fuel is what ends the loop, on the busiest machine too.
+    let limits = Limits {
+        wall: Duration::from_mins(1),
+        ..Limits::POLICY
+    };
+    sent(sandbox().evaluate(&component, call(limits))).await
+}
+
+fn call(limits: Limits) -> PolicyCall {
+    PolicyCall {
         stage: Stage::BeforeStep,
         settings: "{}".into(),
         input: "{\"step\":{}}".into(),
-        // Fuel is what ends the loop, on the busiest machine too.
-        limits: Limits {
-            wall: Duration::from_mins(1),
-            ..Limits::POLICY
-        },
+        limits,
         seed: [0; 32],
         start: Timestamp::from_unix_ms(0).unwrap(),
-    };
-    sent(sandbox().evaluate(&component, call)).await
+    }
 }
 
 /// Words at address 16: the result of `evaluate`.
@@ -130,6 +139,44 @@ async fn a_policy_that_cannot_judge_says_why() {
 async fn a_policy_that_ran_out_of_fuel_used_its_limit() {
     let run = evaluate("", "(loop $again (br $again)) (unreachable)").await;
     assert_eq!(run.fuel_used, Limits::POLICY.fuel);
+}
+
+/// Policies that use up each of their ticks: whoever is asked beside them has one tick in thirty.
+const OTHERS: u32 = 30;
+
+#[tokio::test]
+async fn a_policy_that_hardly_runs_is_asked_again_but_not_for_ever() {
+    let crowded = PoolSettings {
+        concurrency: OTHERS + 1,
+        component_concurrency: OTHERS + 1,
+        ..PoolSettings::default()
+    };
+    let sandbox = Sandbox::new(Settings {
+        pooling: false,
+        policies: crowded,
+        ..Settings::default()
+    });
+    let sandbox = sandbox.unwrap();
+    let body = "(loop $again (br $again)) (unreachable)";
+    let bytes = wat::parse_str(wat::policy("", body)).unwrap();
+    let policy = sandbox.policy(Digest::of(&bytes), || Ok(bytes));
+    let policy = policy.await.unwrap();
+    let endless = |wall| Limits {
+        fuel: u64::MAX / 2,
+        wall,
+        ..Limits::POLICY
+    };
+    let mut others = JoinSet::new();
+    for _ in 0..OTHERS {
+        let (sandbox, policy) = (sandbox.clone(), policy.clone());
+        let call = call(endless(Duration::from_mins(10)));
+        others.spawn(async move { sandbox.evaluate(&policy, call).await });
+    }
+    let call = call(endless(Duration::from_millis(100)));
+    let run = sandbox.evaluate(&policy, call).await;
+    assert_eq!(run.verdict, Err("it ran out of time".to_owned()));
+    assert!(!run.busy, "it would be asked for ever");
+    assert!(others.try_join_next().is_none(), "they ran beside it");
 }
 
 #[tokio::test]

@@ -23,6 +23,11 @@ pub(crate) struct Host {
 impl Host {
     /// Starts a host on the data directory in `root`, which it makes itself for nobody else to read, and waits until it is ready.
     pub(crate) fn start(root: &Path) -> Self {
+        Self::start_on(root, None)
+    }
+
+    /// The same with a database on a server.
+    pub(crate) fn start_on(root: &Path, database: Option<String>) -> Self {
         let data = root.join("data");
         let log = root.join("host.log");
         // Left behind by a host that was killed; it says nothing about this one.
@@ -36,6 +41,8 @@ impl Host {
                 "127.0.0.1:0",
             ])
             .env("STEPSEAL_LOG", "warn")
+            .env_remove("STEPSEAL_DATABASE")
+            .envs(database.map(|url| ("STEPSEAL_DATABASE", url)))
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a file for the host's log"))
             .spawn()

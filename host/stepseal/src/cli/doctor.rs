@@ -15,6 +15,8 @@ use super::runtime::block_on;
 use super::{Answer, Context};
 use crate::config::{ConfigError, HostAddress};
 use crate::data_dir::{DataDir, mode_of};
+use crate::store::postgres::DatabaseUrl;
+use crate::store::postgres::version::look;
 use crate::store::sqlite::version::schema_version;
 
 /// Free bytes below which a host should not be left alone.
@@ -95,7 +97,7 @@ impl Doctor {
         ];
         let progress = context.output.progress("looking");
         findings.extend(engine::findings());
-        findings.extend(data_dir(&context.data));
+        findings.extend(data_dir(&context.data, context.database.as_ref()));
         findings.push(host(context));
         progress.finish_and_clear();
         let items: Vec<Value> = findings.iter().map(to_json).collect();
@@ -134,16 +136,18 @@ fn to_text(findings: &[Finding]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn data_dir(data: &DataDir) -> Vec<Finding> {
+fn data_dir(data: &DataDir, server: Option<&DatabaseUrl>) -> Vec<Finding> {
     let root = data.root();
     if !root.exists() {
         let found = format!("{} is not there yet", root.display());
-        return vec![Finding::bad(
+        let mut findings = vec![Finding::bad(
             "data",
             State::Warning,
             found,
             "`stepseal serve` makes it, or name another with --data",
         )];
+        findings.extend(server.map(on_server));
+        return findings;
     }
     let mut findings = vec![private("data", root, 0o700)];
     for secret in data.secrets() {
@@ -152,7 +156,11 @@ fn data_dir(data: &DataDir) -> Vec<Finding> {
         }
     }
     findings.push(keys(data));
-    findings.push(database(&data.database()));
+    findings.push(match server {
+        Some(server) if data.database().exists() => elsewhere(server),
+        Some(server) => on_server(server),
+        None => database(&data.database()),
+    });
     findings.push(compiled(&data.cache()));
     findings.push(disk(root));
     findings
@@ -238,6 +246,44 @@ fn database(path: &Path) -> Finding {
             "run as the user that the host runs as; if it is damaged, go back to a backup",
         ),
     }
+}
+
+/// A database on a server.
+fn on_server(server: &DatabaseUrl) -> Finding {
+    match block_on(async { Ok(look(server).await?) }) {
+        Ok(seen) => match seen.schema {
+            Some(version) => Finding::ok(
+                "database",
+                format!(
+                    "{server}: schema version {version}, {}, PostgreSQL {}",
+                    bytes(seen.bytes),
+                    seen.server
+                ),
+            ),
+            None => Finding::bad(
+                "database",
+                State::Warning,
+                format!("{server} is empty, PostgreSQL {}", seen.server),
+                "`stepseal serve` sets it up",
+            ),
+        },
+        Err(error) => Finding::bad(
+            "database",
+            State::Problem,
+            format!("{error:#}"),
+            "see there; a host cannot start without it",
+        ),
+    }
+}
+
+/// The directory has a database of its own.
+fn elsewhere(server: &DatabaseUrl) -> Finding {
+    Finding::bad(
+        "database",
+        State::Problem,
+        format!("the log of this directory is in a file of it, and --database names {server}"),
+        "leave out --database, or choose another directory with --data",
+    )
 }
 
 /// Compiled components, which `serve --compiled-mib` bounds.
@@ -328,12 +374,12 @@ mod tests {
         let held = data.hold().unwrap();
         held.keys(None, &SystemClock).unwrap();
         assert!(
-            data_dir(&data)
+            data_dir(&data, None)
                 .iter()
                 .all(|finding| finding.state != State::Problem)
         );
         std::fs::set_permissions(data.log_key(), Permissions::from_mode(0o640)).unwrap();
-        let findings = data_dir(&data);
+        let findings = data_dir(&data, None);
         let problem = findings
             .iter()
             .find(|finding| finding.state == State::Problem)

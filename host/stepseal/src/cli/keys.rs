@@ -136,14 +136,14 @@ impl Keys {
         match self {
             Self::Init(command) => {
                 let held = context.data.hold()?;
-                if held.dir().database().exists() {
+                if held.dir().database().exists() || held.dir().log_key().exists() {
                     return Err(Usage(format!(
                         "{} has a log already: stepseal keys show",
                         held.dir().root().display()
                     ))
                     .into());
                 }
-                let rows = offline(&held, command.origin, async |opened| {
+                let rows = offline(context, &held, command.origin, async |opened| {
                     Ok(opened.engine.keys().await?)
                 })?;
                 show(context, &rows)
@@ -201,14 +201,14 @@ impl Rotate {
             Role::Log => KeyRole::Log,
         };
         let held = context.data.hold()?;
-        let rows = offline(&held, None, async |opened| {
+        let rows = offline(context, &held, None, async |opened| {
             let next = held.next_key(role, &SystemClock)?;
             let key = next.public();
             opened.engine.rotate_key(role, key, actor(context)).await?;
             Ok(opened.engine.keys().await?)
         })?;
         // What the database says now puts the new key's file in the place of the old one's.
-        offline(&held, None, async |_| Ok(()))?;
+        offline(context, &held, None, async |_| Ok(()))?;
         show(context, &rows)
     }
 }
@@ -216,7 +216,7 @@ impl Rotate {
 impl Revoke {
     fn run(self, context: &Context) -> anyhow::Result<Answer> {
         let held = context.data.hold()?;
-        let rows = offline(&held, None, async |opened| {
+        let rows = offline(context, &held, None, async |opened| {
             let row = opened.engine.revoke_key(&self.id, actor(context)).await?;
             if row.role == KeyRole::Log {
                 held.forget_log_key_before()?;
@@ -229,12 +229,14 @@ impl Revoke {
 
 /// Does something to a log that no host serves.
 fn offline<T>(
+    context: &Context,
     held: &Held,
     origin: Option<String>,
     work: impl AsyncFnOnce(&Opened) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
         let options = OpenOptions {
+            database: context.database.clone(),
             origin,
             ..OpenOptions::default()
         };
@@ -248,12 +250,12 @@ fn offline<T>(
 /// The trust file of the host, or of the data directory that no host serves.
 fn trust(context: &Context) -> anyhow::Result<Vec<u8>> {
     let stopped =
-        context.url.is_none() && context.data.database().exists() && !context.data.is_held();
+        context.url.is_none() && context.data.log_key().exists() && !context.data.is_held();
     if !stopped {
         return Ok(context.client()?.bytes("/v1/trust")?);
     }
     let held = context.data.hold()?;
-    offline(&held, None, async |opened| {
+    offline(context, &held, None, async |opened| {
         Ok(opened.engine.trust().await?)
     })
 }

@@ -36,6 +36,7 @@ use stepseal_receipts::record;
 use crate::config::{ConfigError, DATA_DEFAULT, HostAddress};
 use crate::data_dir::DataDir;
 use crate::engine::Actor;
+use crate::store::postgres::DatabaseUrl;
 use client::{Client, ClientError};
 use output::{Format, Output};
 
@@ -65,6 +66,16 @@ struct Global {
     /// Data directory: a host's own, or where to find the host on this machine and its token.
     #[arg(long, global = true, env = "STEPSEAL_DATA", hide_env_values = true, default_value = DATA_DEFAULT, value_name = "DIR")]
     data: PathBuf,
+    /// The PostgreSQL database of the data directory's log, instead of a file in it: postgres://user@host:port/name. The environment, or
+    /// `~/.pgpass`, is the better place for its password.
+    #[arg(
+        long,
+        global = true,
+        env = "STEPSEAL_DATABASE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    database: Option<String>,
     /// The host to talk to, instead of the one that serves the data directory.
     #[arg(
         long,
@@ -148,6 +159,8 @@ struct Usage(String);
 struct Context {
     output: Output,
     data: DataDir,
+    /// Where the database of `data` is, where it is not in it.
+    database: Option<DatabaseUrl>,
     url: Option<String>,
     token: Option<String>,
     actor: Option<String>,
@@ -186,9 +199,16 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    let output = Output::new(cli.global.output);
+    // Not by clap, which would repeat what it cannot read, and so a password.
+    let database = match cli.global.database.as_deref().map(str::parse).transpose() {
+        Ok(database) => database,
+        Err(error) => return ExitCode::from(report(output, &ConfigError::Database(error).into())),
+    };
     let context = Context {
-        output: Output::new(cli.global.output),
+        output,
         data: DataDir::new(cli.global.data),
+        database,
         url: cli.global.url,
         token: cli.global.token,
         actor: cli.global.actor,
@@ -246,7 +266,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             ConfigError::NoToken(_)
             | ConfigError::BadUrl(_)
             | ConfigError::Remote(_)
-            | ConfigError::Witnesses(_),
+            | ConfigError::Witnesses(_)
+            | ConfigError::Database(_),
         ) => return 2,
         Some(ConfigError::DataDir(_)) | None => {}
     }

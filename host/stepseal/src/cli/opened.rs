@@ -6,24 +6,27 @@ use std::time::Duration;
 use anyhow::Context as _;
 use stepseal_receipts::checkpoint::default_origin;
 use stepseal_receipts::witness_policy::WitnessPolicy;
-use stepseal_sandbox::CacheSettings;
+use stepseal_sandbox::{CacheSettings, TlsRoots};
 
 use super::runtime;
 use crate::clock::SystemClock;
 use crate::data_dir::{DataDir, Held};
 use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings, Previous};
-use crate::store::Store as _;
-use crate::store::sqlite::SqliteStore;
+use crate::store::postgres::{self, DatabaseUrl, Sharing};
+use crate::store::sql::SqlStore;
+use crate::store::{Store as _, sqlite};
 
 /// What is open.
 pub(super) struct Opened {
     pub(super) engine: Engine,
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) store: Arc<SqlStore>,
 }
 
 /// How to open it, beyond what the directory itself says.
 #[derive(Default)]
 pub(super) struct OpenOptions {
+    /// Where the database is, if not in the directory.
+    pub(super) database: Option<DatabaseUrl>,
     /// Names a new log; a log keeps the name it began with.
     pub(super) origin: Option<String>,
     /// The log that a new one continues.
@@ -32,6 +35,8 @@ pub(super) struct OpenOptions {
     pub(super) keep_payloads: Option<Duration>,
     /// Who is to cosign the log's heads.
     pub(super) witnesses: Option<WitnessPolicy>,
+    /// Who vouches for the servers that steps reach.
+    pub(super) http_roots: TlsRoots,
     /// Bytes of compiled components on disk; [`COMPILED_MIB_MAX`] where absent.
     pub(super) compiled_bytes_max: Option<u64>,
 }
@@ -42,10 +47,11 @@ pub(super) const COMPILED_MIB_MAX: u64 = 2_048;
 impl Opened {
     /// Opens what is there, or makes it: keys, database and log.
     pub(super) async fn open(held: &Held, options: OpenOptions) -> anyhow::Result<Self> {
-        held.check_database()?;
+        held.check_database(options.database.as_ref())?;
         let dir = held.dir();
-        let store = Arc::new(database(dir).await?);
+        let store = Arc::new(database(dir, options.database.as_ref()).await?);
         let identity = store.identity().await?;
+        held.check_log(identity.as_ref())?;
         let keys = held.keys(identity.as_ref(), &SystemClock)?;
         let origin = options
             .origin
@@ -66,6 +72,7 @@ impl Opened {
             log_key_before: keys.log_before,
             head: dir.head(),
             secrets: dir.injected(),
+            http_roots: options.http_roots,
             previous: options.previous,
             origin,
             approval_ttl_ms: APPROVAL_TTL_MS,
@@ -83,9 +90,17 @@ impl Opened {
     }
 }
 
-/// The database of a data directory, brought up to date.
-pub(super) async fn database(dir: &DataDir) -> anyhow::Result<SqliteStore> {
-    SqliteStore::open(&dir.database())
-        .await
-        .with_context(|| format!("the database {} cannot be used", dir.database().display()))
+/// The database of a data directory, brought up to date, which nobody else serves meanwhile.
+pub(super) async fn database(
+    dir: &DataDir,
+    server: Option<&DatabaseUrl>,
+) -> anyhow::Result<SqlStore> {
+    let (opened, name) = match server {
+        Some(url) => (postgres::open(url, Sharing::Alone).await, url.to_string()),
+        None => (
+            sqlite::open(&dir.database()).await,
+            dir.database().display().to_string(),
+        ),
+    };
+    opened.with_context(|| format!("the database {name} cannot be used"))
 }

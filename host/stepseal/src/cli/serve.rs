@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use stepseal_sandbox::TlsRoots;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -14,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use super::opened::{COMPILED_MIB_MAX, OpenOptions, Opened};
 use super::runtime::block_on;
 use super::verify::read_policy;
-use super::{Answer, Context};
+use super::{Answer, Context, files};
 use crate::api;
 use crate::clock::SystemClock;
 use crate::config::{LISTEN_DEFAULT, ServeSettings};
@@ -25,11 +26,15 @@ use crate::witnesses;
 /// Environment variable that says what is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "STEPSEAL_LOG";
 
+/// Bytes of a file of authorities: all of Mozilla's fit several times.
+const ROOTS_BYTES_MAX: u64 = 1 << 20;
+
 /// Serve the REST API and run tasks, until SIGTERM or ctrl-c.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stepseal serve --data ./stepseal-data\n  \
     STEPSEAL_LOG=debug stepseal serve --listen 127.0.0.1:0\n  \
-    stepseal serve --witness-policy policy.txt\n\n\
+    stepseal serve --witness-policy policy.txt\n  \
+    stepseal serve --database postgres://stepseal@db.example/stepseal\n\n\
     At the first start it makes the data directory, its keys and the token that clients must show. \
     Back up the data directory: without its keys nobody can go on with its log.")]
 pub(super) struct Serve {
@@ -45,6 +50,12 @@ pub(super) struct Serve {
     /// Ask witnesses on other machines over plain HTTP too.
     #[arg(long)]
     witness_plain_http: bool,
+    /// Authorities that vouch for servers which steps reach by HTTPS, besides the public ones: a file of PEM certificates.
+    #[arg(long, value_name = "FILE")]
+    http_ca: Option<PathBuf>,
+    /// Believe the authorities of --http-ca and no others.
+    #[arg(long, requires = "http_ca")]
+    http_ca_only: bool,
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
@@ -62,6 +73,7 @@ impl Serve {
             listen: self.listen,
             allow_remote: self.allow_remote,
             data: context.data.clone(),
+            database: context.database.clone(),
             origin: self.origin,
             keep_payloads: self
                 .keep_payloads
@@ -72,6 +84,10 @@ impl Serve {
                 .map(read_policy)
                 .transpose()?,
             witness_plain_http: self.witness_plain_http,
+            http_roots: match &self.http_ca {
+                Some(file) => read_roots(file, self.http_ca_only)?,
+                None => TlsRoots::default(),
+            },
         };
         settings.check()?;
         start_logging()?;
@@ -79,6 +95,13 @@ impl Serve {
         block_on(serve(context, &settings, self.compiled_mib << 20, &held))?;
         Ok(Answer::Yes)
     }
+}
+
+/// The authorities of a file, besides the public ones or alone.
+fn read_roots(path: &Path, alone: bool) -> anyhow::Result<TlsRoots> {
+    let pem = files::read(path, "the file of --http-ca", ROOTS_BYTES_MAX)?;
+    TlsRoots::from_pem(&pem, alone)
+        .with_context(|| format!("{} names no authorities for --http-ca", path.display()))
 }
 
 /// Writes what is logged to stderr.
@@ -106,9 +129,11 @@ async fn serve(
     let stop = stop_signal()?;
     let dir = held.dir();
     let options = OpenOptions {
+        database: settings.database.clone(),
         origin: settings.origin.clone(),
         keep_payloads: settings.keep_payloads,
         witnesses: settings.witnesses.clone(),
+        http_roots: settings.http_roots.clone(),
         compiled_bytes_max: Some(compiled_bytes_max),
         ..OpenOptions::default()
     };
@@ -130,8 +155,12 @@ async fn serve(
     // Dropped, and with it whatever is asked, when the host stops.
     let _asking = witnesses::start(&opened.engine);
     held.announce(&url)?;
+    let database = match &settings.database {
+        Some(database) => format!("\n  in     {database}"),
+        None => String::new(),
+    };
     let text = format!(
-        "stepseal {} listens on {url}\n  data   {} (the token is in {})\n  engine {}, {}\n  try    stepseal --data {} doctor",
+        "stepseal {} listens on {url}\n  data   {} (the token is in {}){database}\n  engine {}, {}\n  try    stepseal --data {} doctor",
         env!("CARGO_PKG_VERSION"),
         dir.root().display(),
         dir.token().display(),

@@ -42,7 +42,7 @@ use std::time::Duration;
 use stepseal_receipts::keys::SigningKey;
 use stepseal_receipts::record;
 use stepseal_receipts::witness_policy::WitnessPolicy;
-use stepseal_sandbox::{HttpClient, RuntimeInfo, Sandbox, SystemResolver};
+use stepseal_sandbox::{HttpClient, RuntimeInfo, Sandbox, SystemResolver, TlsRoots};
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use acts::Actor;
@@ -84,6 +84,8 @@ pub struct EngineSettings {
     pub head: PathBuf,
     /// The file with the secrets that requests of steps need.
     pub secrets: PathBuf,
+    /// Who vouches for the servers that steps reach.
+    pub http_roots: TlsRoots,
     /// The log that this one continues, where it is a new one.
     pub previous: Option<Previous>,
     /// Origin of the log.
@@ -167,7 +169,10 @@ impl Engine {
             config: sandbox.config,
         };
         let metrics = Metrics::new(&runtime.host, &runtime.engine);
-        let http = HttpClient::new(Arc::new(SystemResolver), Vec::new())
+        // The first schema brings the schema of all schemas with it, which takes longer than most steps: not at somebody's first call.
+        let any = serde_json::json!({"type": "object"});
+        tokio::task::spawn_blocking(move || schema::Schema::compile(&any));
+        let http = HttpClient::new(Arc::new(SystemResolver), settings.http_roots)
             .map_err(|error| EngineError::Internal(format!("TLS cannot be set up: {error}")))?;
         let engine = Self(Arc::new(Inner {
             store: settings.store,

@@ -2,7 +2,7 @@
 //!
 //! What is due stands in the database, so that starting up is nothing special: the first look finds what a host left behind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -138,6 +138,16 @@ impl Engine {
         }
     }
 
+    /// Steps of a task that run here now, by their index, with their attempts.
+    pub(crate) fn in_sandbox(&self, id: &str) -> BTreeMap<usize, u32> {
+        let active = lock(&self.0.active);
+        let running = active.get(id).map(|running| Arc::clone(&running.handle));
+        drop(active);
+        running
+            .map(|handle| handle.in_sandbox())
+            .unwrap_or_default()
+    }
+
     fn spawn(
         &self,
         id: String,
@@ -229,10 +239,12 @@ impl Stay {
 
     async fn drive(&self, fresh: Option<Fresh>) -> Result<(Task, TaskRow), RunError> {
         let (engine, handle) = (self.engine.clone(), Arc::clone(&self.handle));
-        match fresh {
+        let driven = match fresh {
             Some(fresh) => Runner::fresh(engine, fresh, handle).drive().await,
             None => Runner::load(engine, &self.id, handle).await?.drive().await,
-        }
+        };
+        self.handle.left_sandbox();
+        driven
     }
 
     /// Leaves, unless somebody poked the task since it was last looked at.

@@ -120,6 +120,22 @@ impl TaskView {
         }
     }
 
+    /// Shows what runs now. Nothing is stored of a pure step before it ends.
+    fn with_running(mut self, in_sandbox: &BTreeMap<usize, u32>) -> Self {
+        for (index, attempt) in in_sandbox {
+            let step = &mut self.steps[*index];
+            let is_to_run = matches!(
+                step.state,
+                StepState::Pending | StepState::Judged | StepState::Authorized
+            );
+            if is_to_run && !self.row.state.is_final() {
+                (step.state, step.attempt) = (StepState::Running, *attempt);
+                self.row.state = TaskState::Running;
+            }
+        }
+        self
+    }
+
     /// Whether it is over, or a person is asked.
     fn rests(&self) -> bool {
         let asks = self
@@ -410,7 +426,7 @@ impl Engine {
     pub async fn task(&self, id: &str) -> Result<TaskView, EngineError> {
         let (mut task, row) = self.load(id).await?;
         self.load_outputs(&mut task).await?;
-        Ok(TaskView::new(&task, row))
+        Ok(TaskView::new(&task, row).with_running(&self.in_sandbox(id)))
     }
 
     /// Tasks, newest first.

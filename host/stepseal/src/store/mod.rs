@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the one door to the database. Each method is a whole transaction named for its meaning; nothing
 //! outside this module knows SQL, and nothing in it knows what a policy or a sandbox is. [`sqlite`] is the embedded
-//! default. Everything that can be erased - inputs, outputs, plans, transcripts - is a blob; events and rows hold digests.
+//! default, [`postgres`] a server that others look after; [`sql`] is what they share. Everything that can be erased - inputs, outputs, plans, transcripts - is a blob; events and rows hold digests.
 //!
 //! Guarantees of every implementation:
 //! - When a method has returned `Ok`, its effect survives a power cut.
@@ -27,6 +27,8 @@ pub const OPERATOR: &str = "operator";
 #[cfg(test)]
 mod conformance;
 mod keyvalue;
+pub mod postgres;
+pub mod sql;
 pub mod sqlite;
 
 pub use keyvalue::{KeyPage, KeyValueChanges, Listed, Read, Versioned, Write};
@@ -140,11 +142,12 @@ pub trait Store: Send + Sync + 'static {
     async fn remove_tenant(&self, name: &str, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Deletes everything of a finished task but its row and its records, and puts `act` into the log; false, and nothing is
-    /// done, where the task is not finished, unknown or erased already. When this has returned, no file holds the bytes.
+    /// done, where the task is not finished, unknown or erased already. When this has returned, no file of `SQLite` holds the bytes;
+    /// those of a server may until it has vacuumed its tables and recycled its write-ahead log.
     async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError>;
     /// Puts a leaf in the place of the envelope of every record of a finished task, deletes whatever else there is of it but its
     /// row, and puts the records of the erasures into the log; false, and nothing is done, where the task is not finished, unknown
-    /// or erased so already. When this has returned, no file holds the bytes.
+    /// or erased so already. Files are as after [`Store::erase`].
     async fn erase_records(
         &self,
         task: &str,
@@ -217,6 +220,9 @@ pub trait Store: Send + Sync + 'static {
         bucket: &str,
         entries: Vec<(String, Vec<u8>)>,
     ) -> Result<(), StoreError>;
+
+    /// Stores what is queued, then closes every connection. Afterwards every method fails. Nothing is lost without it.
+    async fn close(&self);
 }
 
 /// Which log a database belongs to. A host with other keys must not write to it.
@@ -721,10 +727,19 @@ pub enum StoreError {
     Busy,
     /// Anything the database itself says.
     #[error("the database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// A migration failed.
     #[error("bringing the database up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            error => Self::Database(error),
+        }
+    }
 }
 
 /// Why a transition was not stored, or may not have been.

@@ -19,7 +19,7 @@ mod bindings {
         async fn run(
             call: exports::stepseal::plugin::step::Invocation,
         ) -> Result<String, exports::stepseal::plugin::step::Failure> {
-            super::run(&call.step_type).await
+            super::run(&call.step_type, &call.input).await
         }
     }
 }
@@ -30,13 +30,15 @@ use std::future::pending;
 use bindings::exports::stepseal::plugin::step::{Descriptor, Failure, StepType};
 use bindings::wasi::cli::stdout::write_via_stream;
 use bindings::wasi::clocks::{monotonic_clock, system_clock};
+use bindings::wasi::http::outgoing_handler;
+use bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
 use bindings::wasi::random::random::get_random_u64;
 use bindings::{wit_future, wit_stream};
 use futures_util::future::{FutureExt as _, join, join_all};
 
 /// What each does is at its place in [`run`].
-const STEPS: [&str; 9] = [
-    "look", "race", "print", "spawned", "never", "spawn", "flood", "pipe", "futures",
+const STEPS: [&str; 10] = [
+    "look", "race", "ask", "print", "spawned", "never", "spawn", "flood", "pipe", "futures",
 ];
 
 const MILLISECOND: u64 = 1_000_000;
@@ -56,7 +58,7 @@ fn describe() -> Descriptor {
     }
 }
 
-async fn run(step_type: &str) -> Result<String, Failure> {
+async fn run(step_type: &str, input: &str) -> Result<String, Failure> {
     match step_type {
         // Clocks and randomness, and a set that is hashed under a random key.
         "look" => {
@@ -81,6 +83,17 @@ async fn run(step_type: &str) -> Result<String, Failure> {
             }))
             .await;
             Ok(format!("{:?}", order.into_inner()))
+        }
+        // Waits an hour and, meanwhile, asks whom the input names; tells how much time the answer took.
+        "ask" => {
+            let mark = monotonic_clock::now();
+            let wait = monotonic_clock::wait_for(3_600_000 * MILLISECOND);
+            let ((), answered) = join(wait, async { ask(input.trim_matches('"')) }).await;
+            let waited = (monotonic_clock::now() - mark) / MILLISECOND;
+            let answered = (answered? - mark) / MILLISECOND;
+            Ok(format!(
+                r#"{{"answered_ms":{answered},"waited_ms":{waited}}}"#
+            ))
         }
         "print" => {
             let (mut write, read) = wit_stream::new();
@@ -146,5 +159,20 @@ async fn run(step_type: &str) -> Result<String, Failure> {
         other => Err(Failure::InvalidInput(format!(
             "there is no step type {other}"
         ))),
+    }
+}
+
+/// Asks this authority for its root, as a component of WASI 0.2 would, and tells when it answered.
+fn ask(authority: &str) -> Result<u64, Failure> {
+    let refused = |()| Failure::InvalidInput(authority.to_owned());
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).map_err(refused)?;
+    request.set_authority(Some(authority)).map_err(refused)?;
+    let failed = |error| Failure::Failed(format!("{error:?}"));
+    let answer = outgoing_handler::handle(request, None).map_err(failed)?;
+    answer.subscribe().block();
+    match answer.get() {
+        Some(Ok(Ok(_))) => Ok(monotonic_clock::now()),
+        other => Err(Failure::Failed(format!("{other:?}"))),
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::http::roots::tests::pem;
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -27,7 +28,7 @@ fn client(names: &[(&'static str, &[&str])]) -> HttpClient {
         let addresses = addresses.iter().map(|address| address.parse().unwrap());
         (*name, addresses.collect())
     });
-    HttpClient::new(Arc::new(Names(names.collect())), Vec::new()).unwrap()
+    HttpClient::new(Arc::new(Names(names.collect())), TlsRoots::default()).unwrap()
 }
 
 /// A server on loopback that reads what a client sends until the empty line, then says this, and ends where it is told to.
@@ -273,16 +274,19 @@ async fn a_certificate_is_believed_for_its_names_where_a_root_vouches_for_it() {
         let names = ["right.example", "wrong.example"].map(|name| (name, vec![LOOPBACK]));
         Arc::new(Names(names.into()))
     };
-    let believing = HttpClient::new(names(), vec![certificate]).unwrap();
-    let answered = believing
-        .send(request("https", "right.example", port))
-        .await;
-    assert_eq!(answered.unwrap().body, "hi");
+    let file = pem("CERTIFICATE", &certificate);
+    let roots = |alone| TlsRoots::from_pem(file.as_bytes(), alone).unwrap();
+    for alone in [false, true] {
+        let believing = HttpClient::new(names(), roots(alone)).unwrap();
+        let answered = believing.send(request("https", "right.example", port));
+        assert_eq!(answered.await.unwrap().body, "hi");
+    }
+    let believing = HttpClient::new(names(), roots(false)).unwrap();
     let wrong = believing
         .send(request("https", "wrong.example", port))
         .await;
     assert_eq!(wrong, Err(Fault::Certificate));
-    let doubting = HttpClient::new(names(), Vec::new()).unwrap();
+    let doubting = HttpClient::new(names(), TlsRoots::default()).unwrap();
     let unknown = doubting.send(request("https", "right.example", port)).await;
     assert_eq!(unknown, Err(Fault::Certificate));
 

@@ -1,9 +1,15 @@
 //! Components of WASI 0.3: the same limits, clock, randomness and log as those of WASI 0.2 have, and what only they can try.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::{LogLevel, Outcome, Sandbox, Settings, StepCall, StepRun};
+use crate::{
+    HttpAccess, HttpClient, HttpLimits, HttpRule, Live, LogLevel, MemoryBuckets, Origin, Outcome,
+    PathPrefix, Sandbox, Secrets, Settings, StepCall, StepRun, SystemResolver, TlsRoots, World,
+};
 use stepseal_receipts::digest::Digest;
 
 use super::{call, component};
@@ -68,6 +74,59 @@ async fn waits_end_in_the_order_of_time_and_then_in_the_order_they_began() {
         ran.virtual_elapsed < Duration::from_millis(31),
         "they ran side by side"
     );
+}
+
+/// Leave to get anything from this port of the machine.
+fn may_ask(port: u16) -> World {
+    let rule = HttpRule {
+        origin: Origin::new("http", "127.0.0.1", Some(port)).unwrap(),
+        path: PathPrefix::new("/").unwrap(),
+        methods: vec!["GET".to_owned()],
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+        injected: Vec::new(),
+        limits: HttpLimits::default(),
+    };
+    World::Live(Live {
+        buckets: Vec::new(),
+        source: Arc::new(MemoryBuckets::new()),
+        http: Some(HttpAccess {
+            rules: Arc::from([rule]),
+            secrets: Arc::new(Secrets::new(BTreeMap::new())),
+            client: Arc::new(
+                HttpClient::new(Arc::new(SystemResolver), TlsRoots::default()).unwrap(),
+            ),
+        }),
+    })
+}
+
+#[tokio::test]
+async fn no_time_passes_while_it_is_answered_though_another_task_of_it_waits() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        client.write_all(answer).unwrap();
+    });
+    let mut asking = call("ask", &format!("\"127.0.0.1:{port}\""));
+    asking.access.world = may_ask(port);
+    let live = run_call(asking).await;
+    server.join().unwrap();
+    let seen = serde_json::json!({"answered_ms": 0, "waited_ms": 3_600_000});
+    assert_eq!(output(&live), seen);
+
+    // Nobody is asked here, and it sees the same.
+    let mut again = call("ask", &format!("\"127.0.0.1:{port}\""));
+    again.access.world = World::Replay(live.transcript.clone());
+    let replayed = run_call(again).await;
+    assert_eq!(output(&replayed), seen);
+    assert_eq!(replayed.fuel_used, live.fuel_used);
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ impl Host {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data.root())
             .env_remove("STEPSEAL_LOG")
+            .env_remove("STEPSEAL_DATABASE")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

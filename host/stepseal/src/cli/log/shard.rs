@@ -11,6 +11,7 @@ use super::super::runtime::block_on;
 use super::super::{Answer, Context, Usage, actor};
 use crate::data_dir::DataDir;
 use crate::engine::Previous;
+use crate::store::Store as _;
 
 /// What `log open-shard` is given. The log that is continued is that of `--data`.
 #[derive(Args, Debug)]
@@ -18,6 +19,14 @@ pub(in crate::cli) struct OpenShard {
     /// The data directory of the new log; it is made.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
+    /// The PostgreSQL database of the new log, instead of a file in its data directory. That of the log that is continued is `--database`.
+    #[arg(
+        long,
+        env = "STEPSEAL_INTO_DATABASE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    into_database: Option<String>,
     /// Name of the new log, a host and path such as example.org/payments-2. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
@@ -26,7 +35,7 @@ pub(in crate::cli) struct OpenShard {
 impl OpenShard {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Answer> {
         let old = &context.data;
-        if !old.database().exists() {
+        if context.database.is_none() && !old.database().exists() {
             return Err(Usage(format!(
                 "{} holds no log to continue: name its data directory with --data",
                 old.root().display()
@@ -38,17 +47,21 @@ impl OpenShard {
             let root = new.root().display();
             return Err(Usage(format!("{root} is there already: choose another --into")).into());
         }
+        let into_database = self.into_database.as_deref().map(str::parse).transpose();
+        let into_database =
+            into_database.map_err(|error| Usage(format!("--into-database: {error}")))?;
         // Nobody serves the old one meanwhile.
         let _old = old.hold()?;
         let progress = context
             .output
             .progress("opening a log that continues the other");
         let done = block_on(async {
-            let from = database(old).await?;
+            let from = database(old, context.database.as_ref()).await?;
             let previous = Previous::of(&from, &old.head()).await?;
             let continued = previous.head.clone();
             let held = new.hold()?;
             let options = OpenOptions {
+                database: into_database,
                 origin: self.origin,
                 previous: Some(previous),
                 ..OpenOptions::default()

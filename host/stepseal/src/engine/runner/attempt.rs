@@ -8,11 +8,12 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
-    Access, BucketSource, Cancel, HttpAccess, Invocation, Limits, Live, Outcome, Secrets, Stage,
-    StepCall, StepRun, World,
+    Access, BucketSource, HttpAccess, Invocation, Limits, Live, Outcome, Secrets, Stage, StepCall,
+    StepRun, World,
 };
 use tokio::sync::OwnedMutexGuard;
 
+use super::Handle;
 use crate::engine::approvers::Given;
 use crate::engine::components::Plugin;
 use crate::engine::grants::Grant;
@@ -24,7 +25,7 @@ use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
 use crate::engine::task::Task;
 use crate::engine::verdict::{Circumstances, Composed, Judgement, compose, denial};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, lock};
 use crate::store::OPERATOR;
 
 /// What came back from the side.
@@ -54,7 +55,7 @@ pub(super) struct View {
     plan_judgements: Vec<Judgement>,
     pub(super) index: usize,
     pub(super) attempt: u32,
-    cancel: Cancel,
+    handle: Arc<Handle>,
 }
 
 impl View {
@@ -63,7 +64,7 @@ impl View {
         task: &Task,
         index: usize,
         attempt: u32,
-        cancel: &Cancel,
+        handle: &Arc<Handle>,
     ) -> Self {
         Self {
             engine: engine.clone(),
@@ -78,7 +79,7 @@ impl View {
             plan_judgements: task.plan_judgements.clone(),
             index,
             attempt,
-            cancel: cancel.clone(),
+            handle: Arc::clone(handle),
         }
     }
 
@@ -263,7 +264,7 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let (judgements, shown) = loop {
         match view.judge(&bench, input.value(), None, now).await {
             // The wait for room is bounded where it is waited for; asking again is all there is to do.
-            Err(EngineError::Busy { .. }) if !view.cancel.is_cancelled() => {}
+            Err(EngineError::Busy { .. }) if !view.handle.cancel.is_cancelled() => {}
             other => break other?,
         }
     };
@@ -394,8 +395,9 @@ pub(super) async fn run(authorized: Authorized) -> Progress {
             world: world(&authorized, &engine),
         },
         tenant: Some(Arc::clone(&authorized.view.tenant)).filter(|tenant| **tenant != *OPERATOR),
-        cancel: authorized.view.cancel.clone(),
+        cancel: authorized.view.handle.cancel.clone(),
     };
+    lock(&authorized.view.handle.in_sandbox).insert(index, authorized.view.attempt);
     let run = engine.0.sandbox.run(&component, call).await;
     engine.count_requests(run.http);
     let end = engine.0.clock.now();
@@ -428,7 +430,7 @@ async fn take_turns(authorized: &Authorized) -> Vec<OwnedMutexGuard<()>> {
         buckets.sort();
         for bucket in buckets {
             let turn = authorized.view.engine.turn(&bucket);
-            let cancelled = authorized.view.cancel.cancelled();
+            let cancelled = authorized.view.handle.cancel.cancelled();
             if authorized.conflicts > 0 {
                 tokio::select! {
                     guard = turn.lock_owned() => guards.push(guard),
@@ -476,34 +478,53 @@ fn failure(outcome: &Outcome) -> Finish {
     }
 }
 
+/// Bytes of an output that is read on the spot. What is larger would hold up everything else that the worker has to do.
+const READ_ON_THE_SPOT_BYTES_MAX: usize = 64 << 10;
+
+/// The output as a value and as the text that it was, or what is wrong with it.
+type Read = Result<(Value, String), String>;
+
+/// Reads an output and checks it against the step type's schema.
+async fn read_output(
+    output: Vec<u8>,
+    plugin: Arc<Plugin>,
+    step_type: String,
+) -> Result<Read, EngineError> {
+    let is_large = output.len() > READ_ON_THE_SPOT_BYTES_MAX;
+    let read = move || -> Read {
+        let json = String::from_utf8(output).map_err(|error| error.to_string());
+        let read = json.and_then(|json| Ok((read_json(json.as_bytes())?, json)));
+        let (value, json) = read.map_err(|error| format!("the output is not JSON: {error}"))?;
+        let fits = plugin.steps[&step_type].output.check(&value);
+        fits.map_err(|error| format!("the output does not fit the step type's schema: {error}"))?;
+        Ok((value, json))
+    };
+    if !is_large {
+        return Ok(read());
+    }
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|error| EngineError::Internal(error.to_string()))
+}
+
 /// Checks an output and asks the policies about it.
 async fn finish_ok(ran: &mut Ran, output: Vec<u8>, now: Timestamp) -> Result<(), EngineError> {
-    let bad_output = |message: String| Finish::Failed {
-        status: Status::Failed,
-        code: Some("bad-output".to_owned()),
-        message: Some(text(&message, MESSAGE_BYTES_MAX)),
-    };
-    let authorized = &ran.authorized;
-    let view = &authorized.view;
-    let parsed = String::from_utf8(output).map_err(|error| error.to_string());
-    let parsed = parsed.and_then(|json| Ok((read_json(json.as_bytes())?, json)));
-    let (value, json) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            ran.finish = bad_output(format!("the output is not JSON: {error}"));
+    let plugin = Arc::clone(&ran.authorized.bench.plugin);
+    let view = &ran.authorized.view;
+    let step_type = view.plan.steps[view.index].step_type.clone();
+    let read = read_output(output, plugin, step_type).await?;
+    let (value, json) = match read {
+        Ok(read) => read,
+        Err(message) => {
+            ran.finish = Finish::Failed {
+                status: Status::Failed,
+                code: Some("bad-output".to_owned()),
+                message: Some(text(&message, MESSAGE_BYTES_MAX)),
+            };
             return Ok(());
         }
     };
-    let step = &view.plan.steps[view.index];
-    if let Err(error) = authorized.bench.plugin.steps[&step.step_type]
-        .output
-        .check(&value)
-    {
-        ran.finish = bad_output(format!(
-            "the output does not fit the step type's schema: {error}"
-        ));
-        return Ok(());
-    }
+    let authorized = &ran.authorized;
+    let view = &authorized.view;
     let output = Payload::from_canonical(value, json, view.engine.0.clock.random());
     let (after, shown) = loop {
         match view
@@ -515,7 +536,7 @@ async fn finish_ok(ran: &mut Ran, output: Vec<u8>, now: Timestamp) -> Result<(),
             )
             .await
         {
-            Err(EngineError::Busy { .. }) if !view.cancel.is_cancelled() => {}
+            Err(EngineError::Busy { .. }) if !view.handle.cancel.is_cancelled() => {}
             other => break other?,
         }
     };

@@ -20,13 +20,7 @@ const CONFLICTS_MAX: u32 = 64;
 impl Runner {
     pub(super) fn prepare(&mut self, index: usize) {
         let attempt = self.task.steps[index].attempt + 1;
-        let view = View::new(
-            &self.engine,
-            &self.task,
-            index,
-            attempt,
-            &self.handle.cancel,
-        );
+        let view = View::new(&self.engine, &self.task, index, attempt, &self.handle);
         self.in_flight.insert(index);
         self.running.spawn(attempt::prepare(view));
     }

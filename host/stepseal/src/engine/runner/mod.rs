@@ -10,9 +10,9 @@ mod attempt;
 mod effects;
 mod settle;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
@@ -27,7 +27,7 @@ use super::approvers::Given;
 use super::event::Event;
 use super::payload::Payload;
 use super::task::{Misfit, Task};
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, lock};
 use crate::store::{
     Accept, ApprovalRow, CommitError, KeyValueChanges, NewBlob, NewEvent, NewRecord, TaskRow,
     Transition,
@@ -72,6 +72,9 @@ pub(crate) struct Handle {
     poked: AtomicBool,
     notify: Notify,
     cancel: Cancel,
+    /// Steps that were given to the sandbox and whose end is not stored yet, with their attempts. Nothing is stored of a pure step
+    /// before it ends, and people watch.
+    in_sandbox: Mutex<BTreeMap<usize, u32>>,
 }
 
 impl Handle {
@@ -90,6 +93,16 @@ impl Handle {
 
     pub(crate) fn is_poked(&self) -> bool {
         self.poked.load(Ordering::SeqCst)
+    }
+
+    /// Steps that are in the sandbox, by their index, with their attempts.
+    pub(crate) fn in_sandbox(&self) -> BTreeMap<usize, u32> {
+        lock(&self.in_sandbox).clone()
+    }
+
+    /// Nothing of this task runs any more.
+    pub(crate) fn left_sandbox(&self) {
+        lock(&self.in_sandbox).clear();
     }
 }
 
@@ -246,6 +259,9 @@ impl Runner {
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
     async fn look_up(&mut self) -> Result<(), RunError> {
+        if !lock(&self.handle.in_sandbox).is_empty() {
+            self.begin()?;
+        }
         if !self.pending.events.is_empty() {
             self.flush().await?;
         }
@@ -504,6 +520,7 @@ impl Runner {
             head: self.task.head,
             ..self.row.clone()
         };
+        lock(&self.handle.in_sandbox).retain(|index, _| self.in_flight.contains(index));
         let waiters = &self.engine.0.waiters;
         waiters.changed(&self.task.id);
         Ok(())

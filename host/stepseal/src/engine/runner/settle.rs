@@ -249,7 +249,7 @@ impl Runner {
                 &self.task,
                 index,
                 progress.attempt,
-                &self.handle.cancel,
+                &self.handle,
             ),
             bench: Bench {
                 policies: judged.policies,

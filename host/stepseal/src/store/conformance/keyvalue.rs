@@ -2,8 +2,9 @@
 
 use crate::store::{KeyPage, KeyValueChanges, Listed, Read, Write};
 use futures_util::future::join_all;
+use stepseal_receipts::tree::Frontier;
 
-use super::{Fixture, accept, assert_conflict, blob, record, transition, writes};
+use super::{Fixture, accept, assert_conflict, blob, record, task, transition, writes};
 use crate::store::{CommitError, Store, Transition};
 
 /// A transition of task `t` that changes keys.
@@ -166,7 +167,7 @@ pub(crate) async fn of_two_that_read_the_same_at_once_one_wins(fixture: &impl Fi
 }
 
 /// Adds one to a counter as a step would, again and again until nobody was in between.
-async fn increment(store: &dyn Store, task: &str) {
+async fn increment(store: &dyn Store, task: &str, after: u64) {
     loop {
         let found = store.bucket_get("b", "counter").await.unwrap();
         let (count, version) = found.map_or((0, 0), |found| {
@@ -179,7 +180,8 @@ async fn increment(store: &dyn Store, task: &str) {
         };
         let step = Transition {
             keyvalue: changes,
-            ..transition(task, 1)
+            records: vec![record(task, after - 1)],
+            ..transition(task, after)
         };
         match store.commit(step).await {
             Ok(()) => return,
@@ -195,7 +197,7 @@ pub(crate) async fn increments_are_never_lost(fixture: &impl Fixture) {
     for id in &ids {
         accept(&*store, id).await;
     }
-    join_all(ids.iter().map(|id| increment(&*store, id))).await;
+    join_all(ids.iter().map(|id| increment(&*store, id, 1))).await;
     assert_eq!(
         store
             .bucket_get("b", "counter")
@@ -205,6 +207,56 @@ pub(crate) async fn increments_are_never_lost(fixture: &impl Fixture) {
             .value,
         b"20"
     );
+}
+
+/// Each with a store of its own, which know nothing of each other.
+pub(crate) async fn two_hosts_write_one_log_and_lose_no_increment(fixture: &impl Fixture) {
+    const ROUNDS: u64 = 20;
+    let (one, two) = (fixture.open().await, fixture.open().await);
+    let stores = [&one, &two, &one, &two];
+    let work = stores.iter().enumerate().map(|(n, store)| async move {
+        let id = format!("t{n}");
+        accept(&***store, &id).await;
+        for after in 1..=ROUNDS {
+            increment(&***store, &id, after).await;
+        }
+    });
+    join_all(work).await;
+    let counted = one.bucket_get("b", "counter").await.unwrap().unwrap();
+    assert_eq!(counted.value, (4 * ROUNDS).to_string().into_bytes());
+    let head = one.log_head().await.unwrap();
+    assert_eq!(head.size, 4 * ROUNDS);
+    assert_eq!(two.log_head().await.unwrap(), head);
+    let mut tree = Frontier::new();
+    for (index, record) in (0..).zip(two.log_records(0, 1_000).await.unwrap()) {
+        assert_eq!(record.index, index);
+        tree.append(record.leaf_hash);
+    }
+    assert_eq!(tree.root(), head.root);
+}
+
+pub(crate) async fn a_key_may_have_any_character(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let keys = ["\0", "a", "a\0", "a\u{1}", "b", "\u{e9}", "\u{10ffff}"];
+    let values = keys.map(|key| (key, Some(key)));
+    let first = Transition {
+        keyvalue: write(&values),
+        ..transition("t", 0)
+    };
+    store.accept(&task("t"), first).await.unwrap();
+    let page = store.bucket_keys("b", None, 99).await.unwrap();
+    assert_eq!(page.keys, keys);
+    let page = store.bucket_keys("b", Some("a\0"), 2).await.unwrap();
+    assert_eq!(page.keys, ["a\u{1}", "b"]);
+    let found = store.bucket_get("b", "\0").await.unwrap().unwrap();
+    assert_eq!(found.value, b"\0");
+    let changes = KeyValueChanges {
+        reads: vec![read("\0", found.version)],
+        ..write(&[("\0", None)])
+    };
+    store.commit(step(1, changes.clone())).await.unwrap();
+    assert_conflict(&store.commit(step(2, changes)).await, "\0");
+    assert_eq!(store.bucket_get("b", "\0").await.unwrap(), None);
 }
 
 pub(crate) async fn a_list_that_was_read_must_still_hold(fixture: &impl Fixture) {

@@ -19,8 +19,8 @@ use stepseal_receipts::state::TaskState;
 use stepseal_receipts::time::Timestamp;
 
 use super::{
-    CommitError, NewAct, NewBlob, NewEvent, NewRecord, NewTask, OPERATOR, Store, StoreError,
-    Transition,
+    Accept, CommitError, NewAct, NewBlob, NewEvent, NewRecord, NewTask, OPERATOR, Store,
+    StoreError, Transition,
 };
 
 /// A database for one test, empty at first, gone when dropped.
@@ -58,6 +58,7 @@ macro_rules! suite {
             tasks::of_two_writers_at_once_one_wins,
             tasks::one_after_the_other_is_fine_even_at_once,
             tasks::a_refused_transition_does_not_hurt_its_neighbours,
+            tasks::a_text_that_cannot_be_stored_is_refused_alone,
             tasks::events_come_in_pages,
             tasks::tasks_are_listed_newest_first_by_filter_and_page,
             tasks::unfinished_tasks_come_due_in_order,
@@ -86,6 +87,8 @@ macro_rules! suite {
             keyvalue::a_key_that_was_absent_must_still_be_absent,
             keyvalue::of_two_that_read_the_same_at_once_one_wins,
             keyvalue::increments_are_never_lost,
+            keyvalue::two_hosts_write_one_log_and_lose_no_increment,
+            keyvalue::a_key_may_have_any_character,
             keyvalue::a_list_that_was_read_must_still_hold,
             keyvalue::keys_come_in_pages_in_the_order_of_their_bytes,
             keyvalue::a_bucket_that_is_filled_reads_like_one_that_was_written,
@@ -201,10 +204,35 @@ fn writes(writes: &[(&str, Option<&str>)]) -> Vec<Write> {
         .collect()
 }
 
+/// A task with one record and one blob, and its first transition.
+pub(crate) fn submission(id: &str) -> (NewTask, Transition) {
+    let first = Transition {
+        events: Vec::new(),
+        records: vec![NewRecord {
+            seq: 0,
+            envelope: "{}".to_owned(),
+            leaf_hash: digest(id),
+        }],
+        blobs: vec![NewBlob {
+            digest: digest(id),
+            bytes: id.as_bytes().to_vec(),
+        }],
+        state: TaskState::Queued,
+        ..transition(id, 0)
+    };
+    (task(id), first)
+}
+
+/// Submits it.
+pub(crate) async fn submit(store: &dyn Store, id: &str) -> Result<Accept, CommitError> {
+    let (task, transition) = submission(id);
+    store.accept(&task, transition).await
+}
+
 /// Accepts a task with one event.
-async fn accept(store: &dyn Store, id: &str) {
+pub(crate) async fn accept(store: &dyn Store, id: &str) {
     let accepted = store.accept(&task(id), transition(id, 0)).await;
-    assert_eq!(accepted.unwrap(), super::Accept::New);
+    assert_eq!(accepted.unwrap(), Accept::New);
 }
 
 #[track_caller]

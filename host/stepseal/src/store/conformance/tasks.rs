@@ -228,6 +228,26 @@ pub(crate) async fn a_refused_transition_does_not_hurt_its_neighbours(fixture: &
     assert_eq!(store.task("u").await.unwrap().unwrap().events, 2);
 }
 
+/// A zero character fails a statement of PostgreSQL, which other transitions share.
+pub(crate) async fn a_text_that_cannot_be_stored_is_refused_alone(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let mut bad = transition("bad", 0);
+    bad.events[0].body = "\"\0\"".to_owned();
+    let bad_id = transition("bad\0", 0);
+    let tasks = ["bad", "bad\0"].map(task);
+    let (one, two, ()) = tokio::join!(
+        store.accept(&tasks[0], bad),
+        store.accept(&tasks[1], bad_id),
+        accept(&*store, "good")
+    );
+    assert_refused(&one);
+    assert_refused(&two);
+    assert!(store.task("good").await.unwrap().is_some());
+    // Clients may ask for what nothing is called, and that is no fault of the database.
+    assert_eq!(store.task("a\0b").await.unwrap(), None);
+    assert_eq!(store.events("a\0b", 0, 9).await.unwrap(), []);
+}
+
 pub(crate) async fn events_come_in_pages(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let first = Transition {

@@ -1,4 +1,4 @@
-//! Storing transitions, many in one transaction: read what they are checked against, decide ([`super::world`]), write.
+//! Storing transitions, many in one transaction: read what they are checked against, decide ([`crate::store::sql::world`]), write.
 //!
 //! `BEGIN IMMEDIATE` takes the write lock before the first read, so nothing that was read can change before the commit.
 
@@ -7,21 +7,18 @@ use std::collections::BTreeSet;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::log::Edge;
-use super::row;
 use super::script::Script;
-use super::world::{Request, Rows, TaskView, World};
-use crate::store::{Accept, CommitError, StoreError};
+use crate::store::StoreError;
+use crate::store::sql::log::Edge;
+use crate::store::sql::world::{EntryKey, Outcomes, Request, Rows, TaskView, World};
+use crate::store::sql::{keyvalue, row};
 
 /// Scripts of batches up to this many transitions stay compiled. Larger ones hardly ever have the same text again.
 const KEPT_MAX: usize = 4;
 
-/// What became of each request, in their order.
-pub(super) type Outcomes = Vec<Result<Accept, CommitError>>;
-
 /// Stores what can be stored. `Ok` means that it is on disk. After an error the connection may be inside a
 /// transaction and must not be used again.
-pub(super) async fn run(
+pub(in crate::store) async fn run(
     connection: &mut SqliteConnection,
     requests: Vec<Request>,
 ) -> Result<Outcomes, StoreError> {
@@ -94,7 +91,9 @@ pub(super) fn questions(requests: &[Request]) -> Script {
          ON entries.bucket = wanted.bucket AND entries.entry_key = wanted.entry_key",
         &Vec::from_iter(entries),
         |(bucket, key), values| {
-            values.push((*bucket).to_owned()).push((*key).to_owned());
+            values
+                .push((*bucket).to_owned())
+                .push(key.as_bytes().to_vec());
         },
     );
     script.lookup(
@@ -141,9 +140,8 @@ fn read(rows: &[SqliteRow]) -> Result<World, StoreError> {
             }
             OF_ENTRY => {
                 let version = row::unsigned("the version of a key", row.try_get(3)?)?;
-                world
-                    .entries
-                    .insert((row.try_get(1)?, row.try_get(2)?), version);
+                let key = keyvalue::key(row.try_get(2)?)?;
+                world.entries.insert((row.try_get(1)?, key), version);
             }
             OF_BUCKET => {
                 let version = row::unsigned("the version of a bucket", row.try_get(2)?)?;
@@ -326,7 +324,7 @@ fn write_approvals(
 
 fn write_keyvalue(
     script: &mut Script,
-    entries: std::collections::BTreeMap<super::world::EntryKey, (u64, Option<Vec<u8>>)>,
+    entries: std::collections::BTreeMap<EntryKey, (u64, Option<Vec<u8>>)>,
     buckets: std::collections::BTreeMap<String, u64>,
 ) {
     let mut gone = Vec::new();
@@ -343,7 +341,11 @@ fn write_keyvalue(
         "ON CONFLICT (bucket, entry_key) DO UPDATE SET value = excluded.value, version = excluded.version",
         kept,
         |(bucket, key, value, version), values| {
-            values.push(bucket).push(key).push(value).count(version);
+            values
+                .push(bucket)
+                .push(key.into_bytes())
+                .push(value)
+                .count(version);
         },
     );
     script.rows(
@@ -352,7 +354,7 @@ fn write_keyvalue(
         ")",
         gone,
         |(bucket, key), values| {
-            values.push(bucket).push(key);
+            values.push(bucket).push(key.into_bytes());
         },
     );
     script.rows(

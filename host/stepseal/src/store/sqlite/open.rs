@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, SqlSafeStr};
+use sqlx::{ConnectOptions, Connection};
 
-use super::log;
 use crate::store::StoreError;
+use crate::store::sql::ask::Work;
+use crate::store::sql::{log, schema};
 
 /// Readers at the same time. Each is a thread; a query takes tens of microseconds, so few are enough.
 const READERS_MAX: u32 = 4;
@@ -29,8 +29,8 @@ const CHECKPOINT_PAGES: &str = "4000";
 /// Pages the writer keeps in memory, in KiB with a minus sign as `SQLite` has it.
 const CACHE_KIB: &str = "-8000";
 
-/// Every migration this program knows, oldest first. The database keeps a checksum of each.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+/// Every migration this program knows.
+const MIGRATIONS: &schema::Migrations = &[
     (
         1,
         "first",
@@ -119,50 +119,26 @@ async fn inspect_schema(connection: &mut SqliteConnection, path: &Path) -> Resul
     if tables == 0 {
         return Ok(());
     }
-    let refuse = |why: &str| {
-        Err(StoreError::Unusable {
-            path: path.display().to_string(),
-            why: why.to_owned(),
-        })
-    };
     let migrated: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
     )
     .fetch_one(&mut *connection)
     .await?;
     if migrated == 0 {
-        return refuse("it is a SQLite database of another program: name another file");
+        return Err(StoreError::Unusable {
+            path: path.display().to_string(),
+            why: "it is a SQLite database of another program: name another file".to_owned(),
+        });
     }
     let versions: Vec<(i64, bool)> =
         sqlx::query_as("SELECT version, success FROM _sqlx_migrations ORDER BY version")
             .fetch_all(&mut *connection)
             .await?;
-    let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
-    if let Some((found, _)) = versions.last()
-        && *found > known
-    {
-        return Err(StoreError::Newer {
-            found: *found,
-            known,
-        });
-    }
-    if let Some((version, _)) = versions.iter().find(|(_, success)| !success) {
-        return refuse(&format!(
-            "its migration {version} was begun and not finished: go back to the backup made before it"
-        ));
-    }
-    Ok(())
+    schema::check(&path.display().to_string(), MIGRATIONS, &versions)
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let migrations = MIGRATIONS
-        .into_iter()
-        .map(|(version, name, sql)| {
-            let sql = sql.into_sql_str();
-            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
-        })
-        .collect();
-    Migrator::with_migrations(migrations)
+    schema::migrator(MIGRATIONS)
         .run_direct(None, connection, false)
         .await?;
     Ok(())
@@ -179,7 +155,7 @@ async fn check_writable(connection: &mut SqliteConnection) -> Result<(), StoreEr
             why: format!("its journal stays in mode {mode:?}, a write-ahead log is needed"),
         });
     }
-    log::touch(connection).await
+    log::touch(&mut Work::Sqlite(connection)).await
 }
 
 /// Says what to do about what `SQLite` says while the file is opened.

@@ -10,7 +10,7 @@ use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::time::Timestamp;
 
-use super::row;
+use crate::store::sql::row;
 
 /// Rows in one statement. Even of the widest table they stay far below `SQLite`'s limit of 32,766 parameters.
 const ROWS_MAX: usize = 256;

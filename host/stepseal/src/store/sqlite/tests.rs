@@ -7,19 +7,17 @@ use futures_util::future::join_all;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::state::TaskState;
-use stepseal_receipts::time::Timestamp;
 use stepseal_receipts::tree::Frontier;
 use tempfile::TempDir;
 
 use super::batch::{answer, questions};
-use super::log::Edge;
-use super::world::{Request, TaskView, World};
-use super::{SqliteStore, erase, log, open};
-use crate::store::conformance::{self, Fixture};
-use crate::store::{
-    Accept, CommitError, NewBlob, NewRecord, NewTask, OPERATOR, Store, StoreError, Transition,
-};
+use super::{nodes, open};
+use crate::store::conformance::{self, Fixture, submission, submit};
+use crate::store::sql::ask::{Readers, Work};
+use crate::store::sql::log::Edge;
+use crate::store::sql::world::{Request, TaskView, World};
+use crate::store::sql::{erase, log};
+use crate::store::{Accept, CommitError, NewRecord, Store, StoreError};
 
 /// A file in a directory of its own.
 struct Database {
@@ -42,7 +40,7 @@ impl Database {
     }
 
     async fn refusal(&self) -> StoreError {
-        SqliteStore::open(&self.path())
+        super::open(&self.path())
             .await
             .expect_err("it must not open")
     }
@@ -64,7 +62,7 @@ impl Fixture for Database {
     }
 
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(SqliteStore::open(&self.path()).await.unwrap())
+        Arc::new(super::open(&self.path()).await.unwrap())
     }
 }
 
@@ -72,46 +70,6 @@ conformance::suite!(Database);
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
-}
-
-fn submission(id: &str) -> (NewTask, Transition) {
-    let now = Timestamp::from_unix_ms(1).unwrap();
-    let task = NewTask {
-        id: id.to_owned(),
-        tenant: OPERATOR.to_owned(),
-        agent: None,
-        labels: "{}".to_owned(),
-        idempotency: None,
-        plan: digest("plan"),
-        input: digest("input"),
-        created: now,
-    };
-    let transition = Transition {
-        task: id.to_owned(),
-        after: 0,
-        events: Vec::new(),
-        records: vec![NewRecord {
-            seq: 0,
-            envelope: "{}".to_owned(),
-            leaf_hash: digest(id),
-        }],
-        blobs: vec![NewBlob {
-            digest: digest(id),
-            bytes: id.as_bytes().to_vec(),
-        }],
-        state: TaskState::Queued,
-        wake_at: None,
-        pokes_seen: 0,
-        approvals: Vec::new(),
-        keyvalue: crate::store::KeyValueChanges::default(),
-        at: now,
-    };
-    (task, transition)
-}
-
-async fn submit(store: &dyn Store, id: &str) -> Result<Accept, CommitError> {
-    let (task, transition) = submission(id);
-    store.accept(&task, transition).await
 }
 
 #[tokio::test]
@@ -188,7 +146,7 @@ async fn a_batch_larger_than_a_statement_is_stored() {
 #[tokio::test]
 async fn what_was_queued_is_stored_before_it_closes() {
     let database = Database::new().await;
-    let store = SqliteStore::open(&database.path()).await.unwrap();
+    let store = super::open(&database.path()).await.unwrap();
     let (one, two, ()) = tokio::join!(submit(&store, "1"), submit(&store, "2"), store.close());
     assert_eq!(one.unwrap(), Accept::New);
     assert_eq!(two.unwrap(), Accept::New);
@@ -220,10 +178,11 @@ async fn a_caller_that_goes_away_does_not_undo_its_transition() {
 #[tokio::test]
 async fn readers_cannot_write() {
     let database = Database::new().await;
-    let store = SqliteStore::open(&database.path()).await.unwrap();
-    let written = sqlx::query("DELETE FROM log_head")
-        .execute(&store.readers)
-        .await;
+    let store = super::open(&database.path()).await.unwrap();
+    let Readers::Sqlite(readers) = &store.readers else {
+        panic!("it is a SQLite database");
+    };
+    let written = sqlx::query("DELETE FROM log_head").execute(readers).await;
     assert!(written.unwrap_err().to_string().contains("readonly"));
 }
 
@@ -243,11 +202,7 @@ async fn commits_are_flushed_to_disk() {
 #[tokio::test]
 async fn a_database_of_a_newer_program_is_left_alone() {
     let database = Database::new().await;
-    SqliteStore::open(&database.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
+    super::open(&database.path()).await.unwrap().close().await;
     database
         .tamper(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -273,11 +228,7 @@ async fn a_database_of_a_newer_program_is_left_alone() {
 #[tokio::test]
 async fn a_migration_that_was_not_finished_is_refused() {
     let database = Database::new().await;
-    SqliteStore::open(&database.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
+    super::open(&database.path()).await.unwrap().close().await;
     database
         .tamper("UPDATE _sqlx_migrations SET success = FALSE")
         .await;
@@ -293,11 +244,7 @@ async fn a_migration_that_was_not_finished_is_refused() {
 #[tokio::test]
 async fn a_migration_that_was_edited_is_refused() {
     let database = Database::new().await;
-    SqliteStore::open(&database.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
+    super::open(&database.path()).await.unwrap().close().await;
     database
         .tamper("UPDATE _sqlx_migrations SET checksum = x'00'")
         .await;
@@ -325,11 +272,7 @@ async fn a_file_that_is_no_database_is_refused() {
 #[tokio::test]
 async fn a_damaged_file_is_refused() {
     let database = Database::new().await;
-    SqliteStore::open(&database.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
+    super::open(&database.path()).await.unwrap().close().await;
     let mut bytes = std::fs::read(database.path()).unwrap();
     // Behind the header of the first page is the root of the schema.
     bytes[100..400].fill(0xaa);
@@ -359,9 +302,7 @@ async fn a_directory_that_is_missing_is_named() {
         .path()
         .join("missing")
         .join("stepseal.db");
-    let refusal = SqliteStore::open(&path)
-        .await
-        .expect_err("there is no directory");
+    let refusal = super::open(&path).await.expect_err("there is no directory");
     assert!(
         refusal.to_string().contains("missing/stepseal.db"),
         "{refusal}"
@@ -376,16 +317,12 @@ async fn a_directory_that_is_missing_is_named() {
 async fn a_disk_that_is_read_only_is_called_so() {
     // Tests may run as root, whom no mode stops; a connection that may not write says the same as such a disk.
     let database = Database::new().await;
-    SqliteStore::open(&database.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
+    super::open(&database.path()).await.unwrap().close().await;
     let options = SqliteConnectOptions::new()
         .filename(database.path())
         .read_only(true);
     let mut connection = options.connect().await.unwrap();
-    let error = log::touch(&mut connection)
+    let error = log::touch(&mut Work::Sqlite(&mut connection))
         .await
         .expect_err("it is read-only");
     let refusal = open::explain(&database.path(), error);
@@ -416,10 +353,10 @@ async fn a_value_nobody_wrote_is_named_and_not_guessed() {
 /// Everything that is listed or looked up while the host runs, with what its plan must use.
 #[tokio::test]
 async fn every_query_goes_along_an_index() {
-    use super::{approvals, keyvalue, tasks};
+    use crate::store::sql::{approvals, keyvalue, tasks};
     let database = Database::new().await;
     let mut connection = open::open(&database.path()).await.unwrap().writer;
-    let nodes = log::nodes_sql(4);
+    let nodes = nodes::nodes_sql(4);
     let queries = [
         tasks::LIST,
         tasks::LIST_OF_STATE,
@@ -461,7 +398,7 @@ async fn every_query_goes_along_an_index() {
                 "CONSTANT",
                 "VALUES CLAUSE",
                 "n VIRTUAL TABLE",
-                "(subquery",
+                "counted",
             ]
             .iter()
             .any(|rows| scanned.contains(rows));

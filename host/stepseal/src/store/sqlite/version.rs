@@ -34,7 +34,7 @@ pub async fn schema_version(path: &Path) -> Result<Option<i64>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Store as _, sqlite};
 
     #[tokio::test]
     async fn an_opened_database_has_a_version_and_an_empty_file_has_none() {
@@ -42,7 +42,7 @@ mod tests {
         let path = temp.path().join("stepseal.db");
         std::fs::write(&path, b"").unwrap();
         assert_eq!(schema_version(&path).await.unwrap(), None);
-        SqliteStore::open(&path).await.unwrap().close().await;
+        sqlite::open(&path).await.unwrap().close().await;
         assert!(
             schema_version(&path)
                 .await

@@ -4,11 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::batch;
+use super::ask::Work;
+use super::connection::{Connection, Options};
 use super::world::Request;
 use crate::store::{Accept, CommitError, NewTask, StoreError, Transition};
 
@@ -28,7 +27,7 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// The sending end of the queue.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(in crate::store) struct Writer {
     queue: mpsc::Sender<Job>,
 }
 
@@ -44,12 +43,12 @@ struct TransitionJob {
     reply: oneshot::Sender<Result<Accept, CommitError>>,
 }
 
-/// A statement, or a transaction of its own. It sends its answer itself.
-type StatementJob = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
+/// A statement, or a transaction of its own. It sends its answer itself, and says whether the connection may be used again.
+type StatementJob = Box<dyn for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, bool> + Send>;
 
 impl Writer {
     /// Starts the task. It ends when the last sender is gone or by [`Writer::close`].
-    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+    pub(in crate::store) fn start(connection: Connection, options: Options) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let task = WriterTask {
             jobs,
@@ -61,7 +60,7 @@ impl Writer {
         Self { queue }
     }
 
-    pub(super) async fn accept(
+    pub(in crate::store) async fn accept(
         &self,
         task: NewTask,
         transition: Transition,
@@ -69,7 +68,7 @@ impl Writer {
         self.transition(Some(task), transition).await
     }
 
-    pub(super) async fn commit(&self, transition: Transition) -> Result<(), CommitError> {
+    pub(in crate::store) async fn commit(&self, transition: Transition) -> Result<(), CommitError> {
         self.transition(None, transition).await.map(drop)
     }
 
@@ -87,50 +86,55 @@ impl Writer {
             .unwrap_or(Err(CommitError::Store(StoreError::Busy)))
     }
 
-    /// Runs a statement or a transaction on the writing connection. It goes on to its end even if the caller stops waiting.
-    pub(super) async fn write<T: Send + 'static>(
+    /// Runs a statement on the writing connection. It goes on to its end even if the caller stops waiting.
+    pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
-        statement: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        statement: impl for<'c> FnOnce(Work<'c>) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |connection| Box::pin(connection.once(statement)))
+            .await
+    }
+
+    /// Runs statements in a transaction that takes the right to write first, from every host, so that nothing they read can change
+    /// before they are stored. Where they fail, nothing is.
+    pub(in crate::store) async fn transact<T: Send + 'static>(
+        &self,
+        statements: impl for<'c> FnOnce(Work<'c>) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |connection| Box::pin(connection.transact(statements)))
+            .await
+    }
+
+    /// Makes the database forget what it was about to write again, where it can.
+    pub(in crate::store) async fn cut_log(&self) -> Result<(), StoreError> {
+        self.run(|connection| Box::pin(connection.cut_log())).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>>
         + Send
         + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Statement(Box::new(move |connection| {
             Box::pin(async move {
-                let done = statement(connection).await;
+                let done = job(connection).await;
+                let is_whole = connection.is_whole() && !done.as_ref().is_err_and(is_broken);
                 // Nobody listens where the caller has gone away.
                 let _ = reply.send(done);
+                is_whole
             })
         })))
         .await?;
         answer.await.unwrap_or(Err(StoreError::Busy))
     }
 
-    /// Runs statements in a transaction that takes the write lock first, so that nothing they read can change before
-    /// they are stored. Where they fail, nothing is.
-    pub(super) async fn transact<T: Send + 'static>(
-        &self,
-        statements: impl for<'c> FnOnce(
-            &'c mut SqliteConnection,
-        ) -> BoxFuture<'c, Result<T, StoreError>>
-        + Send
-        + 'static,
-    ) -> Result<T, StoreError> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-                let done = statements(&mut transaction).await;
-                match done {
-                    Ok(_) => transaction.commit().await?,
-                    Err(_) => transaction.rollback().await?,
-                }
-                done
-            })
-        })
-        .await
-    }
-
-    pub(super) async fn close(&self) {
+    pub(in crate::store) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.send(Job::Close(reply)).await.is_ok() {
             // An error means that it has ended already.
@@ -152,8 +156,8 @@ struct WriterTask {
     /// A job taken from the queue that did not fit into the batch.
     held: Option<Job>,
     /// `None` after a failure: closing it takes back whatever was begun.
-    connection: Option<SqliteConnection>,
-    options: SqliteConnectOptions,
+    connection: Option<Connection>,
+    options: Options,
 }
 
 impl WriterTask {
@@ -164,7 +168,11 @@ impl WriterTask {
                 Job::Transition(first) => self.commit(*first).await,
                 // Where there is no connection the job is dropped, and with it its reply: the caller sees `Busy`.
                 Job::Statement(statement) => match self.connection().await {
-                    Ok(connection) => statement(connection).await,
+                    Ok(connection) => {
+                        if !statement(connection).await {
+                            self.disconnect().await;
+                        }
+                    }
                     Err(error) => tracing::error!(%error, "the database cannot be opened again"),
                 },
                 Job::Close(reply) => {
@@ -206,7 +214,7 @@ impl WriterTask {
             }
         }
         let stored = match self.connection().await {
-            Ok(connection) => batch::run(connection, requests).await,
+            Ok(connection) => connection.batch(requests).await,
             Err(error) => Err(error),
         };
         match stored {
@@ -225,7 +233,7 @@ impl WriterTask {
         }
     }
 
-    async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+    async fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.options.connect().await?,
@@ -239,6 +247,21 @@ impl WriterTask {
         {
             tracing::warn!(%error, "the database did not close cleanly");
         }
+    }
+}
+
+/// Whether this says that the connection is of no more use: it is closed, or a server says (SQLSTATE) that it closes it.
+pub(in crate::store) fn is_broken(error: &StoreError) -> bool {
+    use sqlx::Error;
+    match error {
+        StoreError::Database(Error::Database(said)) => said
+            .code()
+            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+        StoreError::Database(error) => matches!(
+            error,
+            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed
+        ),
+        _ => false,
     }
 }
 

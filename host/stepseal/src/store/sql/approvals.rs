@@ -1,8 +1,7 @@
-//! Questions put to people. They are written with the transition that opens or ends them ([`super::batch`]), and by
+//! Questions put to people. They are written with the transition that opens or ends them ([`super::world`]), and by
 //! those who decide.
 
-use sqlx::{Connection, SqlitePool};
-
+use super::ask::Readers;
 use super::row;
 use super::writer::Writer;
 use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, SignedApproval, StoreError};
@@ -25,14 +24,14 @@ macro_rules! select {
     };
 }
 
-pub(super) const LIST: &str = select!("WHERE id < $1 ORDER BY id DESC LIMIT $2");
-pub(super) const LIST_OF_STATE: &str =
+pub(in crate::store) const LIST: &str = select!("WHERE id < $1 ORDER BY id DESC LIMIT $2");
+pub(in crate::store) const LIST_OF_STATE: &str =
     select!("WHERE state = $3 AND id < $1 ORDER BY id DESC LIMIT $2");
-pub(super) const LIST_OF_TASK: &str =
+pub(in crate::store) const LIST_OF_TASK: &str =
     select!("WHERE task = $3 AND id < $1 ORDER BY id DESC LIMIT $2");
-pub(super) const LIST_OF_TASK_AND_STATE: &str =
+pub(in crate::store) const LIST_OF_TASK_AND_STATE: &str =
     select!("WHERE task = $3 AND state = $4 AND id < $1 ORDER BY id DESC LIMIT $2");
-pub(super) const LAST_APPROVED: &str =
+pub(in crate::store) const LAST_APPROVED: &str =
     select!("WHERE likeness = $1 AND state = 'approved' ORDER BY id DESC LIMIT 1");
 
 type Columns = (
@@ -49,20 +48,21 @@ type Columns = (
     i64,
 );
 
-pub(super) async fn by_id(
-    readers: &SqlitePool,
+pub(in crate::store) async fn by_id(
+    readers: &Readers,
     id: &str,
 ) -> Result<Option<ApprovalRow>, StoreError> {
-    sqlx::query_as::<_, Columns>(select!("WHERE id = $1"))
+    readers
+        .ask(select!("WHERE id = $1"))
         .bind(id.to_owned())
-        .fetch_optional(readers)
+        .optional()
         .await?
         .map(decode)
         .transpose()
 }
 
-pub(super) async fn list(
-    readers: &SqlitePool,
+pub(in crate::store) async fn list(
+    readers: &Readers,
     query: &ApprovalQuery,
 ) -> Result<Vec<ApprovalRow>, StoreError> {
     let sql = match (&query.task, query.state) {
@@ -72,7 +72,8 @@ pub(super) async fn list(
         (Some(_), Some(_)) => LIST_OF_TASK_AND_STATE,
     };
     let before = query.before.as_deref().unwrap_or(row::AFTER_EVERY_ID);
-    let mut statement = sqlx::query_as::<_, Columns>(sql)
+    let mut statement = readers
+        .ask(sql)
         .bind(before.to_owned())
         .bind(i64::from(query.limit));
     if let Some(task) = &query.task {
@@ -81,75 +82,74 @@ pub(super) async fn list(
     if let Some(state) = query.state {
         statement = statement.bind(state.as_str());
     }
-    let rows = statement.fetch_all(readers).await?;
+    let rows = statement.all().await?;
     rows.into_iter().map(decode).collect()
 }
 
 /// The comparison makes a decision that was taken on another state of things fail, not overwrite.
-pub(super) async fn decide(
+pub(in crate::store) async fn decide(
     writer: &Writer,
     new: ApprovalRow,
     before: String,
     signed: Option<SignedApproval>,
 ) -> Result<bool, StoreError> {
     writer
-        .write(move |connection| {
+        .transact(move |mut work| {
             Box::pin(async move {
-                let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-                let done = sqlx::query(
-                    "UPDATE approvals SET state = $3, decisions = $4 \
-                     WHERE id = $1 AND state = 'open' AND decisions = $2",
-                )
-                .bind(new.id)
-                .bind(before)
-                .bind(new.state.as_str())
-                .bind(new.decisions)
-                .execute(&mut *transaction)
-                .await?;
-                if done.rows_affected() == 0 {
-                    transaction.rollback().await?;
+                let decided = work
+                    .ask(
+                        "UPDATE approvals SET state = $3, decisions = $4 \
+                         WHERE id = $1 AND state = 'open' AND decisions = $2",
+                    )
+                    .bind(new.id)
+                    .bind(before)
+                    .bind(new.state.as_str())
+                    .bind(new.decisions)
+                    .execute()
+                    .await?;
+                if decided == 0 {
                     return Ok(false);
                 }
                 if let Some(signed) = signed {
-                    sqlx::query(
-                        "INSERT INTO signed_approvals (task, digest, envelope) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(new.task.clone())
-                    .bind(row::bytes(&signed.digest))
-                    .bind(signed.envelope)
-                    .execute(&mut *transaction)
-                    .await?;
+                    work.ask("INSERT INTO signed_approvals (task, digest, envelope) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                        .bind(new.task.clone())
+                        .bind(row::bytes(&signed.digest))
+                        .bind(signed.envelope)
+                        .execute()
+                        .await?;
                 }
-                sqlx::query(
+                work.ask(
                     "UPDATE tasks SET pokes = pokes + 1, due_ms = 0 \
                      WHERE id = $1 AND state IN ('queued', 'running', 'waiting')",
                 )
                 .bind(new.task)
-                .execute(&mut *transaction)
+                .execute()
                 .await?;
-                transaction.commit().await?;
                 Ok(true)
             })
         })
         .await
 }
 
-pub(super) async fn signed(readers: &SqlitePool, task: &str) -> Result<Vec<String>, StoreError> {
-    Ok(
-        sqlx::query_scalar("SELECT envelope FROM signed_approvals WHERE task = $1 ORDER BY digest")
-            .bind(task.to_owned())
-            .fetch_all(readers)
-            .await?,
-    )
+pub(in crate::store) async fn signed(
+    readers: &Readers,
+    task: &str,
+) -> Result<Vec<String>, StoreError> {
+    readers
+        .ask("SELECT envelope FROM signed_approvals WHERE task = $1 ORDER BY digest")
+        .bind(task.to_owned())
+        .column()
+        .await
 }
 
-pub(super) async fn last_approved(
-    readers: &SqlitePool,
+pub(in crate::store) async fn last_approved(
+    readers: &Readers,
     likeness: &str,
 ) -> Result<Option<ApprovalRow>, StoreError> {
-    sqlx::query_as::<_, Columns>(LAST_APPROVED)
+    readers
+        .ask(LAST_APPROVED)
         .bind(likeness.to_owned())
-        .fetch_optional(readers)
+        .optional()
         .await?
         .map(decode)
         .transpose()

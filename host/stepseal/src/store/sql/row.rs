@@ -9,10 +9,10 @@ use crate::store::StoreError;
 
 /// Sorts after every id. Text compares by its bytes, and no character encodes to larger ones; so "from the newest on"
 /// and "older than this one" are the same statement.
-pub(super) const AFTER_EVERY_ID: &str = "\u{10FFFF}";
+pub(in crate::store) const AFTER_EVERY_ID: &str = "\u{10FFFF}";
 
 /// A digest column.
-pub(super) fn digest(what: &'static str, bytes: &[u8]) -> Result<Digest, StoreError> {
+pub(in crate::store) fn digest(what: &'static str, bytes: &[u8]) -> Result<Digest, StoreError> {
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| StoreError::Corrupt {
         what,
         why: format!("a digest of {} bytes", bytes.len()),
@@ -21,7 +21,7 @@ pub(super) fn digest(what: &'static str, bytes: &[u8]) -> Result<Digest, StoreEr
 }
 
 /// A digest that may be absent.
-pub(super) fn digest_option(
+pub(in crate::store) fn digest_option(
     what: &'static str,
     bytes: Option<&[u8]>,
 ) -> Result<Option<Digest>, StoreError> {
@@ -29,12 +29,12 @@ pub(super) fn digest_option(
 }
 
 /// What a digest is in a column.
-pub(super) fn bytes(digest: &Digest) -> Vec<u8> {
+pub(in crate::store) fn bytes(digest: &Digest) -> Vec<u8> {
     digest.as_bytes().to_vec()
 }
 
 /// A count, size or index column.
-pub(super) fn unsigned(what: &'static str, value: i64) -> Result<u64, StoreError> {
+pub(in crate::store) fn unsigned(what: &'static str, value: i64) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::Corrupt {
         what,
         why: format!("{value} where no negative number can be"),
@@ -42,7 +42,7 @@ pub(super) fn unsigned(what: &'static str, value: i64) -> Result<u64, StoreError
 }
 
 /// A count, size or index on its way into a column. Columns are signed.
-pub(super) fn signed(what: &'static str, value: u64) -> Result<i64, StoreError> {
+pub(in crate::store) fn signed(what: &'static str, value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Refused {
         what,
         why: format!("{value} is more than a column holds"),
@@ -50,7 +50,7 @@ pub(super) fn signed(what: &'static str, value: u64) -> Result<i64, StoreError> 
 }
 
 /// A `_ms` column.
-pub(super) fn time(what: &'static str, ms: i64) -> Result<Timestamp, StoreError> {
+pub(in crate::store) fn time(what: &'static str, ms: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_unix_ms(unsigned(what, ms)?).map_err(|error| StoreError::Corrupt {
         what,
         why: error.to_string(),
@@ -58,13 +58,13 @@ pub(super) fn time(what: &'static str, ms: i64) -> Result<Timestamp, StoreError>
 }
 
 /// What a time is in a column.
-pub(super) fn ms(time: Timestamp) -> i64 {
+pub(in crate::store) fn ms(time: Timestamp) -> i64 {
     // A timestamp ends with the year 9999, far below the limit.
     i64::try_from(time.unix_ms()).unwrap_or(i64::MAX)
 }
 
 /// A column that holds one of a few names.
-pub(super) fn name<T: Copy>(
+pub(in crate::store) fn name<T: Copy>(
     what: &'static str,
     text: &str,
     all: &[T],
@@ -80,7 +80,7 @@ pub(super) fn name<T: Copy>(
 }
 
 /// A column of a public key.
-pub(super) fn key(what: &'static str, bytes: Vec<u8>) -> Result<PublicKey, StoreError> {
+pub(in crate::store) fn key(what: &'static str, bytes: Vec<u8>) -> Result<PublicKey, StoreError> {
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| StoreError::Corrupt {
         what,
         why: "it has another length".to_owned(),

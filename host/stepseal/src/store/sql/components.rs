@@ -1,8 +1,8 @@
 //! Uploaded components.
 
-use sqlx::SqlitePool;
 use stepseal_receipts::digest::Digest;
 
+use super::ask::Readers;
 use super::writer::Writer;
 use super::{log, row};
 use crate::store::{AddComponent, ComponentKind, ComponentRow, NewAct, StoreError};
@@ -21,8 +21,8 @@ macro_rules! select {
 type Columns = (Vec<u8>, String, String, String, String, String, i64, i64);
 
 /// Components are never removed, so what the insert collided with is still there when it is looked up.
-pub(super) async fn add(
-    readers: &SqlitePool,
+pub(in crate::store) async fn add(
+    readers: &Readers,
     writer: &Writer,
     component: &ComponentRow,
     act: NewAct,
@@ -34,27 +34,27 @@ pub(super) async fn add(
     })?;
     let size = row::signed("the size of a component", new.size)?;
     let added = writer
-        .transact(move |connection| {
+        .transact(move |mut work| {
             Box::pin(async move {
-                let done = sqlx::query(
-                    "INSERT INTO components (digest, kind, name, version, descriptor, imports, size, added_ms) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-                )
-                .bind(row::bytes(&new.digest))
-                .bind(new.kind.as_str())
-                .bind(new.name)
-                .bind(new.version)
-                .bind(new.descriptor)
-                .bind(imports)
-                .bind(size)
-                .bind(row::ms(new.added))
-                .execute(&mut *connection)
-                .await?;
-                let added = done.rows_affected() == 1;
-                if added {
-                    log::append(connection, act).await?;
+                let added = work
+                    .ask(
+                        "INSERT INTO components (digest, kind, name, version, descriptor, imports, size, added_ms) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(row::bytes(&new.digest))
+                    .bind(new.kind.as_str())
+                    .bind(new.name)
+                    .bind(new.version)
+                    .bind(new.descriptor)
+                    .bind(imports)
+                    .bind(size)
+                    .bind(row::ms(new.added))
+                    .execute()
+                    .await?;
+                if added == 1 {
+                    log::append(&mut work, act).await?;
                 }
-                Ok(added)
+                Ok(added == 1)
             })
         })
         .await?;
@@ -74,47 +74,43 @@ pub(super) async fn add(
     }
 }
 
-pub(super) async fn by_digest(
-    readers: &SqlitePool,
+pub(in crate::store) async fn by_digest(
+    readers: &Readers,
     digest: &Digest,
 ) -> Result<Option<ComponentRow>, StoreError> {
-    sqlx::query_as::<_, Columns>(select!("WHERE digest = $1"))
+    readers
+        .ask(select!("WHERE digest = $1"))
         .bind(row::bytes(digest))
-        .fetch_optional(readers)
+        .optional()
         .await?
         .map(decode)
         .transpose()
 }
 
-pub(super) async fn named(
-    readers: &SqlitePool,
+pub(in crate::store) async fn named(
+    readers: &Readers,
     kind: ComponentKind,
     name: &str,
     version: Option<&str>,
 ) -> Result<Option<ComponentRow>, StoreError> {
-    let query = match version {
-        Some(version) => {
-            sqlx::query_as::<_, Columns>(select!("WHERE kind = $1 AND name = $2 AND version = $3"))
-                .bind(kind.as_str())
-                .bind(name.to_owned())
-                .bind(version.to_owned())
+    let sql = match version {
+        Some(_) => select!("WHERE kind = $1 AND name = $2 AND version = $3"),
+        None => {
+            select!("WHERE kind = $1 AND name = $2 ORDER BY added_ms DESC, digest DESC LIMIT 1")
         }
-        None => sqlx::query_as::<_, Columns>(select!(
-            "WHERE kind = $1 AND name = $2 ORDER BY added_ms DESC, digest DESC LIMIT 1"
-        ))
-        .bind(kind.as_str())
-        .bind(name.to_owned()),
     };
-    query.fetch_optional(readers).await?.map(decode).transpose()
+    let mut query = readers.ask(sql).bind(kind.as_str()).bind(name.to_owned());
+    if let Some(version) = version {
+        query = query.bind(version.to_owned());
+    }
+    query.optional().await?.map(decode).transpose()
 }
 
-pub(super) async fn all(readers: &SqlitePool) -> Result<Vec<ComponentRow>, StoreError> {
-    sqlx::query_as::<_, Columns>(select!("ORDER BY name, added_ms, digest"))
-        .fetch_all(readers)
-        .await?
-        .into_iter()
-        .map(decode)
-        .collect()
+pub(in crate::store) async fn all(readers: &Readers) -> Result<Vec<ComponentRow>, StoreError> {
+    let rows = readers
+        .ask(select!("ORDER BY name, added_ms, digest"))
+        .all();
+    rows.await?.into_iter().map(decode).collect()
 }
 
 fn decode(columns: Columns) -> Result<ComponentRow, StoreError> {

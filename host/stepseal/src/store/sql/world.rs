@@ -1,5 +1,5 @@
 //! What a batch decides: which of its transitions hold, and which rows they make. No SQL and no waiting here; what is
-//! in the database was read before ([`super::batch`]).
+//! in the database was read before, while nobody else could write (`sqlite::batch`, `postgres::batch`).
 //!
 //! Transitions are taken in order, and each sees what the ones before it did, as if they had been committed.
 
@@ -16,16 +16,19 @@ use crate::store::{
     Accept, ApprovalRow, CommitError, NewBlob, NewEvent, NewRecord, NewTask, StoreError, Transition,
 };
 
+/// What became of each request, in their order.
+pub(in crate::store) type Outcomes = Vec<Result<Accept, CommitError>>;
+
 /// A transition that somebody wants stored, with its task where that is new.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) task: Option<NewTask>,
-    pub(super) transition: Transition,
+pub(in crate::store) struct Request {
+    pub(in crate::store) task: Option<NewTask>,
+    pub(in crate::store) transition: Transition,
 }
 
 impl Request {
     /// About how many bytes it brings.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::store) fn bytes(&self) -> usize {
         let transition = &self.transition;
         let blobs: usize = transition.blobs.iter().map(|blob| blob.bytes.len()).sum();
         let events: usize = transition.events.iter().map(|event| event.body.len()).sum();
@@ -45,48 +48,48 @@ impl Request {
 }
 
 /// A key of a bucket.
-pub(super) type EntryKey = (String, String);
+pub(in crate::store) type EntryKey = (String, String);
 
 /// What the transitions of a batch are checked against, and the rows of those that passed.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) edge: Edge,
-    pub(super) tasks: BTreeMap<String, TaskView>,
+pub(in crate::store) struct World {
+    pub(in crate::store) edge: Edge,
+    pub(in crate::store) tasks: BTreeMap<String, TaskView>,
     /// Idempotency keys: digest of the request and id of the task.
-    pub(super) keys: HashMap<String, (Digest, String)>,
+    pub(in crate::store) keys: HashMap<String, (Digest, String)>,
     /// Versions of keys; one that is missing has version 0.
-    pub(super) entries: HashMap<EntryKey, u64>,
+    pub(in crate::store) entries: HashMap<EntryKey, u64>,
     /// Versions of buckets.
-    pub(super) buckets: HashMap<String, u64>,
-    pub(super) rows: Rows,
+    pub(in crate::store) buckets: HashMap<String, u64>,
+    pub(in crate::store) rows: Rows,
 }
 
 /// As much of a task as a commit needs.
 #[derive(Debug)]
-pub(super) struct TaskView {
+pub(in crate::store) struct TaskView {
     /// Where the task is new in this batch.
-    pub(super) new: Option<NewTask>,
-    pub(super) events: u64,
-    pub(super) records: u64,
-    pub(super) head: Option<Digest>,
-    pub(super) pokes: u64,
+    pub(in crate::store) new: Option<NewTask>,
+    pub(in crate::store) events: u64,
+    pub(in crate::store) records: u64,
+    pub(in crate::store) head: Option<Digest>,
+    pub(in crate::store) pokes: u64,
     /// Where a transition of this batch left it.
-    pub(super) change: Option<Change>,
+    pub(in crate::store) change: Option<Change>,
 }
 
 /// Where a transition leaves a task.
 #[derive(Debug)]
-pub(super) struct Change {
-    pub(super) state: TaskState,
-    pub(super) updated: Timestamp,
-    pub(super) wake_at: Option<Timestamp>,
-    pub(super) pokes_seen: u64,
+pub(in crate::store) struct Change {
+    pub(in crate::store) state: TaskState,
+    pub(in crate::store) updated: Timestamp,
+    pub(in crate::store) wake_at: Option<Timestamp>,
+    pub(in crate::store) pokes_seen: u64,
 }
 
 impl TaskView {
     /// Where the task is due once `change` holds: at once where there are pokes the runner has not looked at, and
     /// never where it is finished.
-    pub(super) fn due_ms(&self, change: &Change) -> Option<i64> {
+    pub(in crate::store) fn due_ms(&self, change: &Change) -> Option<i64> {
         if change.state.is_final() {
             None
         } else if self.pokes > change.pokes_seen {
@@ -99,24 +102,24 @@ impl TaskView {
 
 /// Rows to be written, but for those of tasks.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(in crate::store) struct Rows {
     /// Whether any transition passed.
-    pub(super) any: bool,
-    pub(super) events: Vec<(String, u64, NewEvent)>,
+    pub(in crate::store) any: bool,
+    pub(in crate::store) events: Vec<(String, u64, NewEvent)>,
     /// With the leaf index.
-    pub(super) records: Vec<(u64, String, NewRecord)>,
+    pub(in crate::store) records: Vec<(u64, String, NewRecord)>,
     /// Level 1 and up.
-    pub(super) nodes: Vec<(NodeId, Digest)>,
-    pub(super) blobs: Vec<(String, NewBlob)>,
+    pub(in crate::store) nodes: Vec<(NodeId, Digest)>,
+    pub(in crate::store) blobs: Vec<(String, NewBlob)>,
     /// The last form of each.
-    pub(super) approvals: BTreeMap<String, ApprovalRow>,
+    pub(in crate::store) approvals: BTreeMap<String, ApprovalRow>,
     /// The last write of each key, with its version; `None` deletes.
-    pub(super) entries: BTreeMap<EntryKey, (u64, Option<Vec<u8>>)>,
-    pub(super) buckets: BTreeMap<String, u64>,
+    pub(in crate::store) entries: BTreeMap<EntryKey, (u64, Option<Vec<u8>>)>,
+    pub(in crate::store) buckets: BTreeMap<String, u64>,
 }
 
 impl World {
-    pub(super) fn new(edge: Edge) -> Self {
+    pub(in crate::store) fn new(edge: Edge) -> Self {
         Self {
             edge,
             tasks: BTreeMap::new(),
@@ -128,7 +131,7 @@ impl World {
     }
 
     /// Takes a transition in, or says why not; then nothing has changed.
-    pub(super) fn apply(&mut self, request: Request) -> Result<Accept, CommitError> {
+    pub(in crate::store) fn apply(&mut self, request: Request) -> Result<Accept, CommitError> {
         let Request { task, transition } = request;
         if let Some(task) = &task {
             if let Some(known) = self.known(task) {
@@ -142,7 +145,7 @@ impl World {
             _ => return Err(CommitError::Stale(transition.task)),
         };
         self.check_keyvalue(&transition)?;
-        check_whole(&transition, records)?;
+        check_whole(task.as_ref(), &transition, records)?;
         self.take(task, transition);
         Ok(Accept::New)
     }
@@ -250,7 +253,20 @@ impl World {
 
 /// Whether a transition is of one piece, for a task with so many records. The engine sees to that; one that is not would
 /// fail the statements that other transitions share.
-fn check_whole(transition: &Transition, records: u64) -> Result<(), CommitError> {
+fn check_whole(
+    task: Option<&NewTask>,
+    transition: &Transition,
+    records: u64,
+) -> Result<(), CommitError> {
+    if texts(task, transition).any(|text| text.contains('\0')) {
+        return Err(refused(
+            "a transition",
+            format!(
+                "a text of task {} has a zero character, which not every database stores",
+                transition.task
+            ),
+        ));
+    }
     for (record, seq) in transition.records.iter().zip(records..) {
         if record.seq != seq {
             return Err(refused(
@@ -274,6 +290,44 @@ fn check_whole(transition: &Transition, records: u64) -> Result<(), CommitError>
         }
     }
     Ok(())
+}
+
+/// Everything that goes into a column of text, but for keys of buckets, which go in as bytes.
+fn texts<'t>(
+    task: Option<&'t NewTask>,
+    transition: &'t Transition,
+) -> impl Iterator<Item = &'t str> {
+    let task = task.into_iter().flat_map(|task| {
+        let key = task.idempotency.as_ref().map(|(key, _)| key);
+        let texts = [
+            Some(&task.id),
+            Some(&task.tenant),
+            task.agent.as_ref(),
+            Some(&task.labels),
+            key,
+        ];
+        texts.into_iter().flatten()
+    });
+    let events = transition.events.iter().map(|event| &event.body);
+    let records = transition.records.iter().map(|record| &record.envelope);
+    let approvals = transition
+        .approvals
+        .iter()
+        .flat_map(|row| [&row.id, &row.step, &row.body, &row.likeness, &row.decisions]);
+    let writes = transition.keyvalue.writes.iter().map(|write| &write.bucket);
+    let reads = transition.keyvalue.reads.iter().map(|read| &read.bucket);
+    let listed = transition
+        .keyvalue
+        .listed
+        .iter()
+        .map(|listed| &listed.bucket);
+    let texts = task.chain(events).chain(records).chain(approvals);
+    texts
+        .chain(writes)
+        .chain(reads)
+        .chain(listed)
+        .chain([&transition.task])
+        .map(String::as_str)
 }
 
 fn refused(what: &'static str, why: String) -> CommitError {

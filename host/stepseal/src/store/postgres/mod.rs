@@ -1,0 +1,44 @@
+//! PostgreSQL: a database on a server that others look after.
+//!
+//! The row `log_head` is locked by whoever writes, from the beginning of a transaction to its end. So transactions that write follow each
+//! other, on however many hosts, and the order of the log is the order of the commits; what a transaction has read cannot change before it
+//! commits. No process-wide lock is needed for that.
+
+pub(super) mod batch;
+mod connection;
+pub(super) mod nodes;
+mod open;
+#[cfg(test)]
+mod tests;
+mod url;
+pub mod version;
+
+pub(super) use connection::{Connection, Options};
+pub use url::{BadUrl, DatabaseUrl};
+
+use super::StoreError;
+use super::sql::ask::Readers;
+use super::sql::{SqlStore, connection as either};
+
+/// Who else may serve the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody: whoever opens it so while another one has it is refused, until that one has closed it or is gone.
+    Alone,
+    /// Anybody. The data stays whole; tasks may be run twice.
+    Shared,
+}
+
+/// Opens the database and brings its schema up to date. Must be called inside a tokio runtime, on which the writer then lives.
+///
+/// # Errors
+/// [`StoreError::Newer`] where a newer program has migrated it; [`StoreError::Unusable`] where it cannot be reached, is not a database of
+/// ours, cannot be written to, or another host serves it.
+pub async fn open(url: &DatabaseUrl, sharing: Sharing) -> Result<SqlStore, StoreError> {
+    let opened = open::open(url, sharing).await?;
+    Ok(SqlStore::new(
+        Readers::Postgres(opened.readers),
+        either::Connection::Postgres(Box::new(opened.writer)),
+        either::Options::Postgres(opened.options),
+    ))
+}
