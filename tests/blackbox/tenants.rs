@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::host::client::{Answer, Client};
-use crate::host::tasks::id;
+use crate::host::tasks::{id, one_step};
 use crate::host::{Host, openapi};
 use crate::policies::says;
-use crate::support::stepseal;
+use crate::support::{ended, stepseal};
 use crate::wat::{parse_str, policy};
 
 /// Everything that a tenant may do; whatever else there is, it may not.
@@ -202,4 +202,38 @@ fn a_policy_can_be_bound_to_a_tenant() {
     host.bind("probe", &json!({}), &json!({"tenant": "one"}));
     assert_eq!(tenant.submit("1", "key")["state"], "denied");
     assert_eq!(host.submit_and_wait(&echo("2"))["state"], "succeeded");
+}
+
+#[test]
+fn a_tenant_that_floods_is_put_off_and_another_is_served() {
+    let prepared = Host::with_guests();
+    let limits = json!({"fuel": 1_000_000_000_000_u64, "wall_ms": 600_000});
+    prepared.grant("hostile", &json!({"limits": limits}));
+    // Of four that run a tenant may have three.
+    let host = Host::with(prepared.stop(), &["--running", "4", "--queued", "3"]);
+    let (flooding, honest) = (Tenant::new(&host, "flooding"), Tenant::new(&host, "honest"));
+    let mut endless = one_step("hostile/loop", &json!({}));
+    endless["plan"]["steps"][0]["limits"] = limits;
+    let submit = || flooding.ask("POST", "/v1/tasks", &[], Some(&endless));
+    let mut taken = Vec::new();
+    let refused = loop {
+        let answer = submit();
+        if answer.status != 201 {
+            break answer;
+        }
+        taken.push(id(&answer.json()));
+        assert!(taken.len() <= 9, "{taken:?}");
+    };
+    refused.problem(429, "busy");
+    assert!(refused.header("retry-after").is_some());
+    assert!(taken.len() >= 6, "three run and three wait: {taken:?}");
+
+    assert_eq!(honest.submit("1", "key")["state"], "succeeded");
+
+    for task in &taken {
+        let cancel = format!("/v1/tasks/{task}/cancel");
+        flooding.call("POST", &cancel).expect(200);
+        ended(&host, task);
+    }
+    assert_eq!(flooding.submit("1", "key")["state"], "succeeded");
 }

@@ -126,16 +126,15 @@ impl Pool {
         tenant: Option<Arc<str>>,
     ) -> Option<Place<'a>> {
         let tenant = tenant.map(|name| self.share(Owner::Tenant(name)));
-        // Who waits for the component's or the tenant's must not hold a place that others could use: the pool's comes last.
+        // Who waits for the tenant's holds none that others of the component could use, and who waits for the component's none of the pool's.
         let waited = async {
-            let of_component = share.acquire().await.ok()?;
             let of_tenant = match &tenant {
                 Some(share) => Some(Arc::clone(share).acquire_owned().await.ok()?),
                 None => None,
             };
             Some(Place {
-                _component: of_component,
                 _tenant: of_tenant,
+                _component: share.acquire().await.ok()?,
                 _pool: self.places.acquire().await.ok()?,
             })
         };

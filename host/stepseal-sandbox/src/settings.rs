@@ -33,7 +33,7 @@ impl Default for Settings {
             steps: PoolSettings {
                 concurrency: 64,
                 component_concurrency: 48,
-                tenant_concurrency: 48,
+                tenant_concurrency: 36,
                 memory_bytes_max: 512 << 20,
                 ..PoolSettings::default()
             },
@@ -117,7 +117,7 @@ pub struct PoolSettings {
     pub concurrency: u32,
     /// Calls of one component that run at a time: fewer, so that a busy one leaves places to others.
     pub component_concurrency: u32,
-    /// Calls for one tenant that run at a time, for the same reason.
+    /// Calls for one tenant that run at a time: fewer still, so that a busy one leaves places of every component to others.
     pub tenant_concurrency: u32,
     /// How long a call waits for a place; then it ends as [`Outcome::Busy`](crate::Outcome::Busy).
     pub wait: Duration,
@@ -130,7 +130,7 @@ impl Default for PoolSettings {
         Self {
             concurrency: 32,
             component_concurrency: 24,
-            tenant_concurrency: 24,
+            tenant_concurrency: 18,
             wait: Duration::from_secs(30),
             memory_bytes_max: 64 << 20,
         }

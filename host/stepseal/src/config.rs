@@ -10,6 +10,7 @@ use stepseal_receipts::witness_policy::WitnessPolicy;
 use stepseal_sandbox::TlsRoots;
 
 use crate::data_dir::{DataDir, DataDirError};
+use crate::engine::TaskLimits;
 use crate::store::postgres::{BadUrl, DatabaseUrl};
 
 /// Where a host listens unless it is told otherwise.
@@ -32,6 +33,8 @@ pub struct ServeSettings {
     pub database: Option<DatabaseUrl>,
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
+    /// How many tasks it takes.
+    pub tasks: TaskLimits,
     /// How long payloads of finished tasks are kept; for ever where absent.
     pub keep_payloads: Option<Duration>,
     /// Who is to cosign the log's heads.
@@ -289,6 +292,7 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            tasks: TaskLimits::default(),
             keep_payloads: None,
             witnesses: None,
             witness_plain_http: false,
@@ -307,6 +311,7 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            tasks: TaskLimits::default(),
             keep_payloads: None,
             witnesses: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),
             witness_plain_http: plain_http,

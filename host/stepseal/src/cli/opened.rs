@@ -11,7 +11,7 @@ use stepseal_sandbox::{CacheSettings, TlsRoots};
 use super::runtime;
 use crate::clock::SystemClock;
 use crate::data_dir::{DataDir, Held};
-use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings, Previous};
+use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings, Previous, TaskLimits};
 use crate::store::postgres::{self, DatabaseUrl, Sharing};
 use crate::store::sql::SqlStore;
 use crate::store::{Store as _, sqlite};
@@ -31,6 +31,8 @@ pub(super) struct OpenOptions {
     pub(super) origin: Option<String>,
     /// The log that a new one continues.
     pub(super) previous: Option<Previous>,
+    /// How many tasks it takes.
+    pub(super) tasks: TaskLimits,
     /// How long payloads of finished tasks are kept; for ever where absent.
     pub(super) keep_payloads: Option<Duration>,
     /// Who is to cosign the log's heads.
@@ -76,6 +78,7 @@ impl Opened {
             previous: options.previous,
             origin,
             approval_ttl_ms: APPROVAL_TTL_MS,
+            tasks: options.tasks,
             keep_payloads: options.keep_payloads,
             witnesses: options.witnesses,
         })

@@ -20,6 +20,7 @@ use crate::api;
 use crate::clock::SystemClock;
 use crate::config::{LISTEN_DEFAULT, ServeSettings};
 use crate::data_dir::Held;
+use crate::engine::TaskLimits;
 use crate::store::Store as _;
 use crate::witnesses;
 
@@ -59,6 +60,12 @@ pub(super) struct Serve {
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// Run so many tasks at a time; the rest waits in the database. Where there are tenants, each gets three quarters at most.
+    #[arg(long, value_name = "TASKS", default_value_t = TaskLimits::default().running, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    running: u32,
+    /// Let so many tasks of one tenant wait to run; one more is refused until later.
+    #[arg(long, value_name = "TASKS", default_value_t = TaskLimits::default().queued, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    queued: u32,
     /// Erase the payloads of tasks that are over this many days after they were accepted. Default: never
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=36_500))]
     keep_payloads: Option<u64>,
@@ -75,6 +82,10 @@ impl Serve {
             data: context.data.clone(),
             database: context.database.clone(),
             origin: self.origin,
+            tasks: TaskLimits {
+                running: self.running,
+                queued: self.queued,
+            },
             keep_payloads: self
                 .keep_payloads
                 .map(|days| Duration::from_hours(24 * days)),
@@ -131,6 +142,7 @@ async fn serve(
     let options = OpenOptions {
         database: settings.database.clone(),
         origin: settings.origin.clone(),
+        tasks: settings.tasks,
         keep_payloads: settings.keep_payloads,
         witnesses: settings.witnesses.clone(),
         http_roots: settings.http_roots.clone(),

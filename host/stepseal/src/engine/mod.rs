@@ -48,6 +48,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 pub use acts::Actor;
 pub use error::{EngineError, Fault};
 pub use runner::idempotency_key;
+pub use scheduler::TaskLimits;
 pub use shard::{Carried, Previous};
 pub(crate) use verdict::{POLICY_FAILED, Said};
 
@@ -92,6 +93,8 @@ pub struct EngineSettings {
     pub origin: String,
     /// How long a person has to decide, in milliseconds.
     pub approval_ttl_ms: u64,
+    /// How many tasks it takes.
+    pub tasks: TaskLimits,
     /// How long payloads of finished tasks are kept; for ever where absent.
     pub keep_payloads: Option<Duration>,
     /// Who is to cosign the log's heads: the witnesses of this policy that have an address.
@@ -118,6 +121,7 @@ struct Inner {
     origin: String,
     runtime: record::Runtime,
     approval_ttl_ms: u64,
+    task_limits: TaskLimits,
     keep_payloads: Option<Duration>,
     witnesses: Option<Witnesses>,
     metrics: Metrics,
@@ -130,6 +134,8 @@ struct Inner {
     /// Read while records with people's decisions are committed, written while the keys of people change.
     approvers_lock: Arc<tokio::sync::RwLock<()>>,
     tenants: Tenants,
+    /// The database may have other tenants than `tenants`.
+    tenants_stale: AtomicBool,
     /// Held while tenants change.
     tenants_change: tokio::sync::Mutex<()>,
     /// Held while a checkpoint is signed.
@@ -138,6 +144,7 @@ struct Inner {
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     waiters: Waiters,
     active: Mutex<scheduler::Active>,
+    running: Mutex<scheduler::Running>,
     permits: Arc<Semaphore>,
     /// Tasks wait in the database for a permit.
     backlog: AtomicBool,
@@ -188,6 +195,7 @@ impl Engine {
             origin: settings.origin,
             runtime,
             approval_ttl_ms: settings.approval_ttl_ms,
+            task_limits: settings.tasks,
             keep_payloads: settings.keep_payloads,
             witnesses,
             metrics,
@@ -201,12 +209,14 @@ impl Engine {
             rules_change: tokio::sync::Mutex::new(()),
             approvers_lock: Arc::default(),
             tenants: Tenants::default(),
+            tenants_stale: AtomicBool::new(false),
             tenants_change: tokio::sync::Mutex::new(()),
             checkpoint_lock: tokio::sync::Mutex::new(()),
             turns: Mutex::new(HashMap::new()),
             waiters: Waiters::default(),
             active: Mutex::new(HashMap::new()),
-            permits: Arc::new(Semaphore::new(scheduler::RUNNING_MAX)),
+            running: Mutex::default(),
+            permits: Arc::new(Semaphore::new(settings.tasks.running as usize)),
             backlog: AtomicBool::new(false),
             wake: Notify::new(),
             stopping: watch::Sender::new(false),

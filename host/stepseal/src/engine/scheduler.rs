@@ -2,7 +2,7 @@
 //!
 //! What is due stands in the database, so that starting up is nothing special: the first look finds what a host left behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,8 +17,24 @@ use super::tenants::share;
 use super::{Engine, lock};
 use crate::store::{DueTask, StoreError, TaskRow};
 
-/// Tasks that run at once; the rest stays in the database.
-pub(crate) const RUNNING_MAX: usize = 256;
+/// How many tasks a host takes.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskLimits {
+    /// Those that run at once; the rest stays in the database.
+    pub running: u32,
+    /// Those of one tenant that are due and do not run. One more is not taken.
+    pub queued: u32,
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self {
+            running: 256,
+            queued: 10_000,
+        }
+    }
+}
+
 /// The longest time between two looks, whatever the database says about the next one due.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Rest after the database failed.
@@ -28,13 +44,35 @@ const TRIES: u32 = 5;
 /// Time running tasks are given when the host stops. What is not done then goes on at the next start.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Tasks that are running, by id.
-pub(crate) type Active = HashMap<String, Running>;
+/// Tasks that are running, and how to reach them.
+pub(crate) type Active = HashMap<String, Arc<Handle>>;
 
-/// A task that is running: whose it is, and how to reach it.
-pub(crate) struct Running {
+/// How many tasks of each tenant run or are about to.
+pub(crate) type Running = HashMap<Arc<str>, usize>;
+
+/// Room for a task to run in, its tenant's and the host's. Giving it back tells whoever waits for it.
+pub(crate) struct Room {
+    engine: Engine,
     tenant: Arc<str>,
-    handle: Arc<Handle>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        {
+            let mut running = lock(&self.engine.0.running);
+            if let Some(count) = running.get_mut(&self.tenant) {
+                *count -= 1;
+                if *count == 0 {
+                    running.remove(&self.tenant);
+                }
+            }
+        }
+        drop(self.permit.take());
+        if self.engine.0.backlog.swap(false, Ordering::SeqCst) {
+            self.engine.0.wake.notify_one();
+        }
+    }
 }
 
 impl Engine {
@@ -59,25 +97,43 @@ impl Engine {
 
     /// Starts what is due and can run; gives the time until more is due.
     async fn start_due(&self) -> Result<Duration, StoreError> {
+        if self.0.tenants_stale.load(Ordering::SeqCst) {
+            self.reload_tenants().await?;
+        }
         let now = self.0.clock.now();
         let free = self.0.permits.available_permits();
         if free == 0 {
-            // Whoever leaves tells.
+            // Whoever leaves tells, or has left in between.
             self.0.backlog.store(true, Ordering::SeqCst);
+            if self.0.permits.available_permits() > 0 {
+                self.0.wake.notify_one();
+            }
             return Ok(LOOK_EVERY);
         }
         let tenants = self.0.tenants.all();
         // Those that run may be due as well; look past them.
         let limit = u32::try_from(free + lock(&self.0.active).len()).unwrap_or(u32::MAX);
-        let due = self.0.store.due(now, &tenants, limit).await?;
-        for task in in_turn(due) {
-            if lock(&self.0.active).contains_key(&task.id) {
+        let mut due = self.0.store.due(now, &tenants, limit).await?;
+        {
+            let active = lock(&self.0.active);
+            due.retain(|task| !active.contains_key(&task.id));
+        }
+        let running = lock(&self.0.running).clone();
+        let mut put_off = BTreeSet::new();
+        for task in in_turn(due, &running) {
+            if put_off.contains(&task.tenant) {
                 continue;
             }
-            match self.room(&task.tenant) {
-                Some(permit) => self.spawn(task.id, task.tenant.into(), None, permit),
-                None => self.0.backlog.store(true, Ordering::SeqCst),
+            let tenant: Arc<str> = task.tenant.as_str().into();
+            match self.room(&tenant) {
+                Some(room) => self.spawn(task.id, None, room),
+                None => {
+                    put_off.insert(task.tenant);
+                }
             }
+        }
+        for tenant in put_off {
+            self.run_later(&tenant.into());
         }
         let next = self.0.store.next_wake(now, &tenants).await?;
         let until =
@@ -88,44 +144,62 @@ impl Engine {
     }
 
     /// Room to run a task that was just submitted; none where it is over already or the host stops.
-    pub(crate) fn room_for(&self, task: &Task) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn room_for(&self, task: &Task) -> Option<Room> {
         if task.state.is_final() || *self.0.stopping.borrow() {
             return None;
         }
         self.room(&task.tenant)
     }
 
-    /// Room to run a task of this tenant, which may not have all of it where there are others.
-    fn room(&self, tenant: &str) -> Option<OwnedSemaphorePermit> {
-        if self.0.tenants.all().len() > 1 {
-            let active = lock(&self.0.active);
-            let running = active.values().filter(|task| *task.tenant == *tenant);
-            if running.count() >= share(RUNNING_MAX) {
-                return None;
-            }
+    /// How many tasks of a tenant run.
+    pub(crate) fn running_of(&self, tenant: &str) -> usize {
+        let running = lock(&self.0.running);
+        running.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// How many tasks of a tenant may run.
+    pub(crate) fn most_running(&self) -> usize {
+        let all = self.0.task_limits.running as usize;
+        if self.0.tenants.any() {
+            share(all)
+        } else {
+            all
         }
-        Arc::clone(&self.0.permits).try_acquire_owned().ok()
+    }
+
+    /// Room to run a task of this tenant, which may not have all of it where there are others.
+    fn room(&self, tenant: &Arc<str>) -> Option<Room> {
+        let most = self.most_running();
+        let mut running = lock(&self.0.running);
+        let count = running.get(tenant).copied().unwrap_or_default();
+        if count >= most {
+            return None;
+        }
+        let permit = Arc::clone(&self.0.permits).try_acquire_owned().ok()?;
+        running.insert(Arc::clone(tenant), count + 1);
+        Some(Room {
+            engine: self.clone(),
+            tenant: Arc::clone(tenant),
+            permit: Some(permit),
+        })
     }
 
     /// Runs a task that was just submitted.
-    pub(crate) fn run_new(&self, fresh: Fresh, room: OwnedSemaphorePermit) {
-        let (id, tenant) = (fresh.task.id.clone(), Arc::clone(&fresh.task.tenant));
-        self.spawn(id, tenant, Some(fresh), room);
+    pub(crate) fn run_new(&self, fresh: Fresh, room: Room) {
+        self.spawn(fresh.task.id.clone(), Some(fresh), room);
     }
 
-    /// A task is in the database and did not find room to run.
-    pub(crate) fn run_later(&self) {
+    /// A task of this tenant is in the database and did not find room to run.
+    pub(crate) fn run_later(&self, tenant: &Arc<str>) {
         self.0.backlog.store(true, Ordering::SeqCst);
-        // Room may have come in the meantime, and then nobody leaves who would tell.
-        if self.0.permits.available_permits() > 0 {
-            self.0.wake.notify_one();
-        }
+        // Room may have come in the meantime, and then nobody leaves who would tell but this.
+        drop(self.room(tenant));
     }
 
     /// A task's row was changed by somebody who does not run it.
     pub(crate) fn poke(&self, id: &str) {
         match lock(&self.0.active).get(id) {
-            Some(running) => running.handle.poke(),
+            Some(handle) => handle.poke(),
             None => self.0.wake.notify_one(),
         }
     }
@@ -133,42 +207,31 @@ impl Engine {
     /// A task is to stop.
     pub(crate) fn cancel_running(&self, id: &str) {
         match lock(&self.0.active).get(id) {
-            Some(running) => running.handle.cancel(),
+            Some(handle) => handle.cancel(),
             None => self.0.wake.notify_one(),
         }
     }
 
     /// Steps of a task that run here now, by their index, with their attempts.
     pub(crate) fn in_sandbox(&self, id: &str) -> BTreeMap<usize, u32> {
-        let active = lock(&self.0.active);
-        let running = active.get(id).map(|running| Arc::clone(&running.handle));
-        drop(active);
-        running
-            .map(|handle| handle.in_sandbox())
-            .unwrap_or_default()
+        let handle = lock(&self.0.active).get(id).cloned();
+        handle.map(|handle| handle.in_sandbox()).unwrap_or_default()
     }
 
-    fn spawn(
-        &self,
-        id: String,
-        tenant: Arc<str>,
-        fresh: Option<Fresh>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    fn spawn(&self, id: String, fresh: Option<Fresh>, room: Room) {
         let handle = Arc::new(Handle::default());
         {
             let mut active = lock(&self.0.active);
             if active.contains_key(&id) {
                 return;
             }
-            let handle = Arc::clone(&handle);
-            active.insert(id.clone(), Running { tenant, handle });
+            active.insert(id.clone(), Arc::clone(&handle));
         }
         let stay = Stay {
             engine: self.clone(),
             id,
             handle,
-            permit: Some(permit),
+            _room: room,
         };
         tokio::spawn(stay.run(fresh));
     }
@@ -176,7 +239,7 @@ impl Engine {
     /// Stops taking up tasks and gives those that run a moment to end.
     pub async fn shutdown(&self) {
         self.0.stopping.send_replace(true);
-        let all = u32::try_from(RUNNING_MAX).unwrap_or(u32::MAX);
+        let all = self.0.task_limits.running;
         if timeout(DRAIN, self.0.permits.acquire_many(all))
             .await
             .is_err()
@@ -186,8 +249,8 @@ impl Engine {
     }
 }
 
-/// The first of each tenant, then the second of each, and so on. They come one tenant after the other.
-fn in_turn(due: Vec<DueTask>) -> Vec<DueTask> {
+/// One of each tenant, then another of each, and so on, beginning with those of whom fewest run. They come one tenant after the other.
+fn in_turn(due: Vec<DueTask>, running: &Running) -> Vec<DueTask> {
     let mut place = 0;
     let mut last = None;
     let mut placed: Vec<(usize, DueTask)> = Vec::with_capacity(due.len());
@@ -195,7 +258,7 @@ fn in_turn(due: Vec<DueTask>) -> Vec<DueTask> {
         place = if last.as_ref() == Some(&task.tenant) {
             place + 1
         } else {
-            0
+            running.get(&*task.tenant).copied().unwrap_or_default()
         };
         last = Some(task.tenant.clone());
         placed.push((place, task));
@@ -210,7 +273,8 @@ struct Stay {
     engine: Engine,
     id: String,
     handle: Arc<Handle>,
-    permit: Option<OwnedSemaphorePermit>,
+    /// Given back last.
+    _room: Room,
 }
 
 impl Stay {
@@ -270,14 +334,9 @@ impl Drop for Stay {
         let mut active = lock(&self.engine.0.active);
         if active
             .get(&self.id)
-            .is_some_and(|running| Arc::ptr_eq(&running.handle, &self.handle))
+            .is_some_and(|handle| Arc::ptr_eq(handle, &self.handle))
         {
             active.remove(&self.id);
-        }
-        drop(active);
-        drop(self.permit.take());
-        if self.engine.0.backlog.swap(false, Ordering::SeqCst) {
-            self.engine.0.wake.notify_one();
         }
     }
 }
@@ -292,10 +351,17 @@ mod tests {
             tenant: task[..1].to_owned(),
             id: task.to_owned(),
         });
-        let order: Vec<_> = in_turn(due.into())
-            .into_iter()
-            .map(|task| task.id)
-            .collect();
-        assert_eq!(order, ["a1", "b1", "c1", "a2", "c2", "a3"]);
+        let order = |running: &[(&str, usize)]| {
+            let running = running
+                .iter()
+                .map(|(tenant, count)| ((*tenant).into(), *count));
+            let order = in_turn(due.clone().into(), &running.collect());
+            order.into_iter().map(|task| task.id).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&[]), ["a1", "b1", "c1", "a2", "c2", "a3"]);
+        assert_eq!(
+            order(&[("a", 2), ("b", 1)]),
+            ["c1", "b1", "c2", "a1", "a2", "a3"]
+        );
     }
 }

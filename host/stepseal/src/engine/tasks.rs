@@ -181,6 +181,7 @@ impl Engine {
                 Err(key_reused(&id))
             };
         }
+        self.check_queue(tenant).await?;
         let rules = self.rules().await?;
         let pinned = self.pin(&submission, &rules).await?;
         let id = self.0.clock.id();
@@ -255,10 +256,7 @@ impl Engine {
         first: Transition,
         waits: bool,
     ) -> Result<Accept, EngineError> {
-        let room = self.room_for(&task);
-        if room.is_none() && !task.state.is_final() {
-            self.check_queue(&task.tenant).await?;
-        }
+        let (room, tenant) = (self.room_for(&task), Arc::clone(&task.tenant));
         if waits && let Some(room) = room {
             let (reply, accepted) = oneshot::channel();
             let new = row.task.clone();
@@ -279,7 +277,7 @@ impl Engine {
             }
             // Its runner gave up before there was anything to store. Stored, it is tried again like any other.
             let accept = self.store_new(&new, first).await;
-            self.run_later();
+            self.run_later(&tenant);
             return accept.map_err(not_stored);
         }
         let accept = self.store_new(&row.task, first).await;
@@ -294,7 +292,7 @@ impl Engine {
                     },
                     room,
                 ),
-                None => self.run_later(),
+                None => self.run_later(&tenant),
             }
         }
         Ok(accept)

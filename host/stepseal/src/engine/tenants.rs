@@ -2,6 +2,7 @@
 //! what the host goes by, and gets its share of the host and no more.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 use base64::Engine as _;
@@ -15,15 +16,12 @@ use crate::store::{OPERATOR, Store, StoreError, TaskRow, TenantRow};
 /// Tenants that a host has, those that were removed included: each is looked up whenever tasks are.
 const TENANTS_MAX: usize = 100;
 
-/// Tasks of a tenant that are due and do not run. One more is not taken.
-const QUEUE_MAX: u32 = 10_000;
-
 /// Seconds after which a tenant whose queue is full may try again.
 const QUEUE_RETRY_AFTER_S: u64 = 5;
 
-/// Most of so many places that one tenant may take where there are others.
+/// Most of so many places that one tenant may take where there are others: three quarters, but of a single one all.
 pub(crate) fn share(places: usize) -> usize {
-    places - places / 4
+    (places - places.div_ceil(4)).max(1)
 }
 
 /// Who asks.
@@ -89,6 +87,11 @@ impl Tenants {
         Ok(())
     }
 
+    /// Whether there is any.
+    pub(crate) fn any(&self) -> bool {
+        !self.known().by_token.is_empty()
+    }
+
     /// Everybody whose tasks may be due, the operator first.
     pub(crate) fn all(&self) -> Arc<[String]> {
         Arc::clone(&self.known().all)
@@ -100,6 +103,9 @@ impl Engine {
     ///
     /// Digests are compared, so what the time tells is about the digest of a guess and leads to no better guess.
     pub fn tenant_with(&self, token: &str) -> Option<Arc<str>> {
+        if self.0.tenants_stale.load(Ordering::SeqCst) {
+            return None;
+        }
         let known = self.0.tenants.known();
         known.by_token.get(&Digest::of(token.as_bytes())).cloned()
     }
@@ -121,41 +127,72 @@ impl Engine {
                 message,
             }]));
         }
-        let _changing = self.0.tenants_change.lock().await;
-        let known = self.0.tenants.known();
-        if known.rows.len() >= TENANTS_MAX && !known.rows.contains_key(name) {
-            return Err(EngineError::Conflict {
-                code: "too-many-tenants",
-                message: format!(
-                    "the host has {TENANTS_MAX} tenants at most, with those that were removed; use the name of one of these"
-                ),
-            });
-        }
-        let token = URL_SAFE_NO_PAD.encode(self.0.clock.random());
-        let row = TenantRow {
-            name: name.to_owned(),
-            token: Digest::of(token.as_bytes()),
-            added: self.0.clock.now(),
-            removed: None,
-        };
-        let new = self.0.store.put_tenant(&row).await?;
-        self.0.tenants.load(&*self.0.store).await?;
-        Ok((token, new))
+        let name = name.to_owned();
+        self.change_tenants(|engine| async move {
+            let known = engine.0.tenants.known();
+            if known.rows.len() >= TENANTS_MAX && !known.rows.contains_key(&name) {
+                return Err(EngineError::Conflict {
+                    code: "too-many-tenants",
+                    message: format!(
+                        "the host has {TENANTS_MAX} tenants at most, with those that were removed; use the name of one of these"
+                    ),
+                });
+            }
+            let token = URL_SAFE_NO_PAD.encode(engine.0.clock.random());
+            let row = TenantRow {
+                name,
+                token: Digest::of(token.as_bytes()),
+                added: engine.0.clock.now(),
+                removed: None,
+            };
+            let new = engine.0.store.put_tenant(&row).await?;
+            Ok((token, new))
+        })
+        .await
     }
 
     /// Shuts a tenant out. What it submitted goes on.
     pub async fn remove_tenant(&self, name: &str) -> Result<(), EngineError> {
-        let _changing = self.0.tenants_change.lock().await;
-        let removed = self.0.store.remove_tenant(name, self.0.clock.now()).await?;
-        self.0.tenants.load(&*self.0.store).await?;
-        if removed {
-            Ok(())
-        } else {
-            Err(EngineError::NotFound {
-                what: "tenant",
-                id: name.to_owned(),
-            })
-        }
+        let id = name.to_owned();
+        self.change_tenants(|engine| async move {
+            let now = engine.0.clock.now();
+            if engine.0.store.remove_tenant(&id, now).await? {
+                Ok(())
+            } else {
+                Err(EngineError::NotFound { what: "tenant", id })
+            }
+        })
+        .await
+    }
+
+    /// Changes tenants: stores, then lets in who is let in. Goes on to its end if the client who asked hangs up. Where nobody knows what came
+    /// of it, nobody is let in until the database says so.
+    async fn change_tenants<T, F>(
+        &self,
+        change: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send,
+    {
+        let engine = self.clone();
+        let work = async move {
+            let _changing = engine.0.tenants_change.lock().await;
+            let changed = change(engine.clone()).await;
+            engine.reload_tenants().await?;
+            changed
+        };
+        let done = tokio::spawn(work).await;
+        done.map_err(|error| EngineError::Internal(error.to_string()))?
+    }
+
+    /// Reads tenants again. Where that fails, no tenant is let in, and the scheduler tries again.
+    pub(crate) async fn reload_tenants(&self) -> Result<(), StoreError> {
+        let loaded = self.0.tenants.load(&*self.0.store).await;
+        self.0
+            .tenants_stale
+            .store(loaded.is_err(), Ordering::SeqCst);
+        loaded
     }
 
     /// A task's row, where the caller may see it; else it is as if there were none.
@@ -168,10 +205,18 @@ impl Engine {
             })
     }
 
-    /// Refuses a task where too many of its tenant wait to run already. Asked only where there is no room to run it at once.
+    /// Refuses a task where too many of its tenant wait to run already, which cannot be where there is room. Those that are submitted at the
+    /// same time do not see each other.
     pub(crate) async fn check_queue(&self, tenant: &str) -> Result<(), EngineError> {
+        let running = self.running_of(tenant);
+        if self.0.permits.available_permits() > 0 && running < self.most_running() {
+            return Ok(());
+        }
         let now = self.0.clock.now();
-        if self.0.store.count_due(now, tenant, QUEUE_MAX).await? < QUEUE_MAX {
+        // Those that run may be due as well, and do not wait.
+        let running = u32::try_from(running).unwrap_or(u32::MAX);
+        let most = self.0.task_limits.queued.saturating_add(running);
+        if self.0.store.count_due(now, tenant, most).await? < most {
             Ok(())
         } else {
             Err(EngineError::Busy {
