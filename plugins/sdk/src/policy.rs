@@ -52,8 +52,7 @@ pub struct Input {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Subject {
     /// Whose token the task came with: the name of a tenant, or `operator` for the host's own.
-    #[serde(default)]
-    pub tenant: String,
+    pub tenant: Option<String>,
     /// The agent's name as the client gave it: a claim, not proof.
     pub agent: Option<String>,
 }
