@@ -19,7 +19,7 @@ const BEARER: &str = "token";
     info(
         title = "Stepseal",
         description = "Runs the steps of AI agents' plans as sandboxed WebAssembly components and signs what ran.\n\n\
-            Every request but `GET /healthz` and those under `/log/` shows the host's token as `Authorization: Bearer <token>`. JSON is read strictly: \
+            Every request but `GET /healthz` and those under `/log/` shows the host's token, or that of a tenant, as `Authorization: Bearer <token>`. JSON is read strictly: \
             duplicate keys, unknown members of fixed shapes and numbers that a double cannot hold are refused. What goes \
             wrong is an `application/problem+json` (RFC 9457) whose `code` is for programs and whose `faults` name every place.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
@@ -46,7 +46,7 @@ impl Modify for Token {
     fn modify(&self, openapi: &mut OpenApi) {
         let mut http = Http::new(HttpAuthScheme::Bearer);
         http.description =
-            Some("The text of the file `token` in the host's data directory.".to_owned());
+            Some("The text of the file `token` in the host's data directory, or the token that a tenant was given.".to_owned());
         openapi
             .components
             .get_or_insert_default()

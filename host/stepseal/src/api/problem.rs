@@ -16,7 +16,7 @@ const RETRY_AFTER_S: u64 = 1;
 /// A kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// No token, or not the host's.
+    /// No token, or one that is nobody's.
     Unauthorized,
     /// The caller may not do this.
     Forbidden,

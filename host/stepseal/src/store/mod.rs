@@ -2,7 +2,8 @@
 //!
 //! [`Store`] is the one door to the database. Each method is a whole transaction named for its meaning; nothing
 //! outside this module knows SQL, and nothing in it knows what a policy or a sandbox is. [`sqlite`] is the embedded
-//! default, [`postgres`] a server that others look after; [`sql`] is what they share. Everything that can be erased - inputs, outputs, plans, transcripts - is a blob; events and rows hold digests.
+//! default, [`postgres`] a server that others look after; [`sql`] is what they share. Everything that can be erased - inputs,
+//! outputs, plans, transcripts - is a blob; events and rows hold digests.
 //!
 //! Guarantees of every implementation:
 //! - When a method has returned `Ok`, its effect survives a power cut.
