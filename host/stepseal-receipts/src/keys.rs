@@ -4,20 +4,23 @@
 //! `SubjectPublicKeyInfo` DER of RFC 8410. Both are what OpenSSL reads and writes.
 
 mod signer;
+mod verifier;
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
-use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
 
 use signer::Signer;
+use verifier::Verifier;
 
 /// Most bytes of a PEM text that [`SigningKey::from_pkcs8_pem`] looks at; a real one has under 200.
 pub const PEM_BYTES_MAX: usize = 4 * 1024;
@@ -178,15 +181,17 @@ impl fmt::Debug for SigningKey {
 /// A public key: a canonical encoding of a point that is not of low order.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PublicKey {
-    key: VerifyingKey,
+    verifier: Arc<Verifier>,
     /// Kept, because every record that is signed or verified asks for it.
     id: Digest,
 }
 
 impl PublicKey {
     fn new(key: VerifyingKey) -> Self {
-        let id = Digest::of(&spki(&key));
-        Self { key, id }
+        Self {
+            id: Digest::of(&spki(&key)),
+            verifier: Arc::new(Verifier::new(key)),
+        }
     }
 
     /// Reads the 32 bytes of RFC 8032 §5.1.5. Refuses points of low order, and encodings that are not canonical, so that
@@ -218,12 +223,12 @@ impl PublicKey {
 
     /// The 32 bytes.
     pub fn to_bytes(&self) -> [u8; 32] {
-        self.key.to_bytes()
+        self.verifier.key.to_bytes()
     }
 
     /// The 44 bytes of DER.
     pub fn spki(&self) -> [u8; SPKI_BYTES] {
-        spki(&self.key)
+        spki(&self.verifier.key)
     }
 
     /// The padded standard base64 of the DER.
@@ -239,7 +244,7 @@ impl PublicKey {
     /// Checks a signature strictly: canonical S, and neither R nor the key of low order. Other accept sets differ
     /// between implementations; this one is the part on which all agree.
     ///
-    /// That is what `VerifyingKey::verify_strict` accepts, without decoding R as a point each time: `verify` compares R's bytes
+    /// That is what `VerifyingKey::verify_strict` accepts, without decoding R as a point each time: R's bytes are compared
     /// with those of the point that it must be, so what it accepts is a canonical encoding, and only eight of these are
     /// of points of low order. No weak key gets into this type.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), KeyError> {
@@ -247,9 +252,11 @@ impl PublicKey {
         if LOW_ORDER.contains(signature.r_bytes()) {
             return Err(KeyError::BadSignature);
         }
-        self.key
-            .verify(message, &signature)
-            .map_err(|_| KeyError::BadSignature)
+        if self.verifier.accepts(message, &signature) {
+            Ok(())
+        } else {
+            Err(KeyError::BadSignature)
+        }
     }
 }
 

