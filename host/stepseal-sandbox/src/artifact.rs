@@ -4,7 +4,6 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,13 +20,13 @@ use crate::settings::CacheSettings;
 use crate::text::message;
 
 /// First bytes of a cache file.
-const MAGIC: &[u8; 16] = b"stepseal-cwasm/2";
+const MAGIC: &[u8; 16] = b"stepseal-cwasm/3";
 
 /// Bytes of a MAC.
 const MAC_BYTES: usize = blake3::OUT_LEN;
 
 /// Bytes that are read at a time: enough for the hash to be fast, and few enough to stay in the processor's cache.
-const CHUNK_BYTES: usize = 128 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Bytes of machine code that are read back. Machine code is about five times the component, which is bounded already.
 pub(crate) const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
@@ -48,28 +47,25 @@ struct Sealed {
 }
 
 impl Sealed {
-    /// Copies what is left of a file.
-    fn copy(from: &fs::File) -> io::Result<Self> {
+    /// Copies what is left of a file, and shows each piece of it to `see`: of what is copied, not of what the file holds later.
+    fn copy(from: &fs::File, mut see: impl FnMut(&[u8])) -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = fs::File::from(rustix::fs::memfd_create("stepseal-code", flags)?);
-        let bytes = io::copy(&mut from.take(ARTIFACT_BYTES_MAX), &mut &file)?;
+        let mut file = fs::File::from(rustix::fs::memfd_create("stepseal-code", flags)?);
+        let mut from = from.take(ARTIFACT_BYTES_MAX);
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut bytes = 0;
+        loop {
+            let read = from.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            see(&piece[..read]);
+            file.write_all(&piece[..read])?;
+            bytes += read;
+        }
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, seals)?;
-        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
         Ok(Self { file, bytes })
-    }
-
-    /// Gives its bytes in chunks.
-    fn for_each(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK_BYTES.min(self.bytes)];
-        let mut at = 0;
-        while at < self.bytes {
-            let length = chunk.len().min(self.bytes - at);
-            self.file.read_exact_at(&mut chunk[..length], at as u64)?;
-            take(&chunk[..length])?;
-            at += length;
-        }
-        Ok(())
     }
 
     /// Where it can be opened again by this process, for as long as this one is open.
@@ -99,11 +95,11 @@ impl Artifact {
         Self(Code::Bytes(code))
     }
 
-    /// Gives the machine code in one or more pieces.
-    pub(crate) fn for_each(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// The machine code, unless it came from the cache.
+    pub(crate) fn compiled(&self) -> Option<&[u8]> {
         match &self.0 {
-            Code::Bytes(code) => take(code),
-            Code::Sealed(sealed) => sealed.for_each(take),
+            Code::Bytes(code) => Some(code),
+            Code::Sealed(_) => None,
         }
     }
 
@@ -219,17 +215,17 @@ impl Cache {
             .join(format!("{}-{:016x}.cwasm", digest.to_hex(), self.target))
     }
 
-    /// The MAC covers what the code is for, not only the code: a file under another component's name is not that component.
-    fn mac(&self, digest: &Digest, artifact: &Artifact) -> io::Result<blake3::Hash> {
-        let mut mac = blake3::Hasher::new_keyed(&self.key);
-        mac.update(MAGIC);
+    fn mac(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.key)
+    }
+
+    /// The MAC of the code that was hashed covers what it is for too: a file under another component's name is not that component. All
+    /// this has one length and stands last, so that the code is hashed from its first byte in whole blocks.
+    fn finish(&self, mut mac: blake3::Hasher, digest: &Digest) -> blake3::Hash {
         mac.update(digest.as_bytes());
         mac.update(&self.target.to_be_bytes());
-        artifact.for_each(|code| {
-            mac.update(code);
-            Ok(())
-        })?;
-        Ok(mac.finalize())
+        mac.update(MAGIC);
+        mac.finalize()
     }
 
     /// The machine code of a component, if it is there and this host's own. Whatever is wrong with a file, the answer is to
@@ -266,18 +262,19 @@ impl Cache {
             return Err(invalid("it does not begin like one"));
         }
         // The file itself may change while it is read, or later while its code runs.
-        let artifact = Artifact(Code::Sealed(Sealed::copy(&file)?));
+        let mut hasher = self.mac();
+        let sealed = Sealed::copy(&file, |piece| {
+            hasher.update(piece);
+        })?;
         // Compared in constant time.
-        if self.mac(digest, &artifact)?
-            != blake3::Hash::from_slice(mac).map_err(io::Error::other)?
-        {
+        if self.finish(hasher, digest) != blake3::Hash::from_slice(mac).map_err(io::Error::other)? {
             return Err(invalid(
                 "it was not written by this host, or was changed since",
             ));
         }
         // When it was used last decides what makes room. Not worth failing for.
         let _ = rustix::fs::futimens(&file, &NOW);
-        Ok(artifact)
+        Ok(Artifact(Code::Sealed(sealed)))
     }
 
     /// Keeps machine code. A full or read-only disk costs time at the next start and nothing else.
@@ -348,14 +345,19 @@ impl Cache {
 
     /// Writes a file, and says how large it is.
     fn write(&self, digest: &Digest, artifact: &Artifact, path: &PathBuf) -> io::Result<u64> {
-        let mac = self.mac(digest, artifact)?;
+        let Some(code) = artifact.compiled() else {
+            return Ok(0);
+        };
+        let mut mac = self.mac();
+        mac.update(code);
+        let mac = self.finish(mac, digest);
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
         // A new file or none: never through a link that somebody put there.
         let written = fs::File::create_new(&temporary).and_then(|mut file| {
             file.write_all(MAGIC)?;
             file.write_all(mac.as_bytes())?;
-            artifact.for_each(|code| file.write_all(code))
+            file.write_all(code)
         });
         // Renamed when it is whole, so that a reader sees all of it or nothing. Not synced: the MAC finds a torn file.
         let kept = written.and_then(|()| fs::rename(&temporary, path));
@@ -363,13 +365,13 @@ impl Cache {
             // Also one that a process of the same number left behind. The first error is the one to tell.
             let _ = fs::remove_file(&temporary);
         }
-        kept.map(|()| (MAGIC.len() + MAC_BYTES + artifact.bytes()) as u64)
+        kept.map(|()| (MAGIC.len() + MAC_BYTES + code.len()) as u64)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{FileExt as _, symlink};
     use std::time::Duration;
 
     use rustix::fs::{CWD, FileType};
@@ -412,7 +414,7 @@ mod tests {
     fn what_was_checked_is_what_is_loaded_whatever_becomes_of_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let cache = cache(dir.path(), 1, u64::MAX);
-        let large = Artifact(Code::Bytes(vec![7; 2 * CHUNK_BYTES + 9]));
+        let large = Artifact(Code::Bytes(vec![7; 2 * PIECE_BYTES + 9]));
         cache.put(&digest(0), &large);
         let found = cache.get(&digest(0)).unwrap();
         let Code::Sealed(sealed) = &found.0 else {
@@ -434,10 +436,8 @@ mod tests {
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
         }
-        let mut code = Vec::new();
-        let read = found.for_each(|piece| code.write_all(piece));
-        read.unwrap();
-        assert_eq!(code, vec![7; 2 * CHUNK_BYTES + 9]);
+        let code = fs::read(sealed.path()).unwrap();
+        assert_eq!(code, vec![7; 2 * PIECE_BYTES + 9]);
         assert!(
             cache.get(&digest(0)).is_none(),
             "the file itself is changed"

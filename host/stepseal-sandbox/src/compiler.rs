@@ -196,8 +196,8 @@ pub fn compile_stdin(memory_bytes: u64, cpu_seconds: u64) -> Result<(), String> 
         Err(other) => return Err(trouble(&other)),
     };
     let mut stdout = io::stdout().lock();
-    artifact
-        .for_each(|code| stdout.write_all(code))
+    stdout
+        .write_all(artifact.compiled().unwrap_or_default())
         .and_then(|()| stdout.flush())
         .map_err(|error| trouble(&error))
 }
