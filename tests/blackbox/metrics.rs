@@ -20,6 +20,7 @@ fn what_happened_is_counted_and_names_nobody() {
     let succeeded = r#"stepseal_events_total{kind="task.succeeded"}"#;
     assert_eq!(metric(&host, succeeded), None);
     let before = metric(&host, "stepseal_log_entries").unwrap();
+    let commits = metric(&host, "stepseal_commits_total").unwrap();
     for prefer in ["wait=60", "respond-async"] {
         let mut task = one_step("hostile/echo", &json!("swordfish"));
         task["agent"] = json!("swordfish");
@@ -34,6 +35,9 @@ fn what_happened_is_counted_and_names_nobody() {
     let accepted = r#"stepseal_events_total{kind="task.accepted"}"#;
     assert_eq!(metric(&host, accepted), Some(2));
     assert_eq!(metric(&host, "stepseal_tasks_running"), Some(0));
+    // Accepted and over in one commit where its client waits, and in two where it was told before.
+    let after = metric(&host, "stepseal_commits_total").unwrap();
+    assert_eq!(after - commits, 3);
     // Each left three records: it was opened, its step ended, it was closed.
     let after = metric(&host, "stepseal_log_entries").unwrap();
     assert_eq!(after - before, 6);

@@ -1,6 +1,6 @@
 //! What the host counts of its own work, for who runs it (`OpenMetrics` 1.0). Nothing in it names a task, a plugin or an agent.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     events: Family<Happened, Counter>,
     requests: Family<Answer, Counter>,
+    commits: Counter,
     running: Level,
     log: Level,
     signed: Level,
@@ -62,6 +63,7 @@ impl Metrics {
             registry: Registry::with_prefix("stepseal"),
             events: Family::default(),
             requests: Family::default(),
+            commits: Counter::default(),
             running: Level::default(),
             log: Level::default(),
             signed: Level::default(),
@@ -79,6 +81,11 @@ impl Metrics {
             "http_requests",
             "Requests that steps made since the start: answered, failed on the way, or refused by the host",
             all.requests.clone(),
+        );
+        registry.register(
+            "commits",
+            "Transactions of the database that wrote since the start; transitions that come together share one",
+            all.commits.clone(),
         );
         let witnesses = &all.witnesses;
         let of_witnesses = [
@@ -171,6 +178,8 @@ impl Engine {
     pub async fn metrics(&self) -> Result<String, EngineError> {
         let metrics = &self.0.metrics;
         metrics.running.set(lock(&self.0.active).len() as u64);
+        let commits = self.0.store.commits();
+        metrics.commits.inner().store(commits, Ordering::Relaxed);
         metrics.log.set(self.0.store.log_head().await?.size);
         let signed = self.0.store.checkpoint().await?;
         metrics

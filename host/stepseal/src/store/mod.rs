@@ -222,6 +222,9 @@ pub trait Store: Send + Sync + 'static {
         entries: Vec<(String, Vec<u8>)>,
     ) -> Result<(), StoreError>;
 
+    /// How many transactions have written since it was opened: transitions that come together share one.
+    fn commits(&self) -> u64;
+
     /// Stores what is queued, then closes every connection. Afterwards every method fails. Nothing is lost without it.
     async fn close(&self);
 }

@@ -358,6 +358,10 @@ impl Store for SqlStore {
         keyvalue::fill(&self.writer, bucket.to_owned(), entries).await
     }
 
+    fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
     async fn close(&self) {
         // The last connection to close folds SQLite's log in, and a reader cannot.
         self.readers.close().await;

@@ -1,6 +1,8 @@
 //! The one task that writes, and the queue in front of it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -29,6 +31,7 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug)]
 pub(in crate::store) struct Writer {
     queue: mpsc::Sender<Job>,
+    commits: Arc<AtomicU64>,
 }
 
 enum Job {
@@ -50,14 +53,21 @@ impl Writer {
     /// Starts the task. It ends when the last sender is gone or by [`Writer::close`].
     pub(in crate::store) fn start(connection: Connection, options: Options) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let commits = Arc::new(AtomicU64::new(0));
         let task = WriterTask {
             jobs,
             held: None,
             connection: Some(connection),
             options,
+            commits: Arc::clone(&commits),
         };
         tokio::spawn(task.run());
-        Self { queue }
+        Self { queue, commits }
+    }
+
+    /// How often it has written since the start: batches of transitions, and whatever else.
+    pub(in crate::store) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     pub(in crate::store) async fn accept(
@@ -158,6 +168,7 @@ struct WriterTask {
     /// `None` after a failure: closing it takes back whatever was begun.
     connection: Option<Connection>,
     options: Options,
+    commits: Arc<AtomicU64>,
 }
 
 impl WriterTask {
@@ -169,7 +180,9 @@ impl WriterTask {
                 // Where there is no connection the job is dropped, and with it its reply: the caller sees `Busy`.
                 Job::Statement(statement) => match self.connection().await {
                     Ok(connection) => {
-                        if !statement(connection).await {
+                        if statement(connection).await {
+                            self.commits.fetch_add(1, Ordering::Relaxed);
+                        } else {
                             self.disconnect().await;
                         }
                     }
@@ -219,6 +232,7 @@ impl WriterTask {
         };
         match stored {
             Ok(outcomes) => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     let _ = reply.send(outcome);
                 }
