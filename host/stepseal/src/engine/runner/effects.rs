@@ -22,7 +22,7 @@ impl Runner {
         let attempt = self.task.steps[index].attempt + 1;
         let view = View::new(&self.engine, &self.task, index, attempt, &self.handle);
         self.in_flight.insert(index);
-        self.running.spawn(attempt::prepare(view));
+        self.running.add(attempt::prepare(view));
     }
 
     /// Takes what came back from the side.
@@ -63,11 +63,11 @@ impl Runner {
                 self.judged(&authorized)?;
                 self.authorize(&authorized)?;
                 self.flush().await?;
-                self.running.spawn(attempt::run(authorized));
+                self.running.add(attempt::run(authorized));
             }
             // Nothing is said about a pure step before it has run: were the host to stop now, it would simply run again.
             Composed::Allow => {
-                self.running.spawn(attempt::run(authorized));
+                self.running.add(attempt::run(authorized));
             }
             Composed::Ask(asks) => {
                 self.in_flight.remove(&index);
@@ -157,7 +157,7 @@ impl Runner {
         let index = ran.authorized.view.index;
         if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.row.cancel {
             // Nothing ran, for want of room: that is no attempt.
-            self.running.spawn(attempt::run(ran.authorized));
+            self.running.add(attempt::run(ran.authorized));
             return Ok(());
         }
         if !ran.authorized.bench.effects {
@@ -178,7 +178,7 @@ impl Runner {
                 // What reached the network happened: that is an attempt, and whether there is another one says the plan.
                 let has_left = ran.run.http.has_left();
                 if ran.authorized.conflicts < CONFLICTS_MAX && !has_left {
-                    self.running.spawn(attempt::run(ran.authorized));
+                    self.running.add(attempt::run(ran.authorized));
                     return Ok(());
                 }
                 let how = if has_left {

@@ -9,6 +9,7 @@
 mod attempt;
 mod effects;
 mod settle;
+mod side;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,6 @@ use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::Cancel;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use super::approvers::Given;
@@ -32,8 +32,8 @@ use crate::store::{
     Accept, ApprovalRow, CommitError, KeyValueChanges, NewBlob, NewEvent, NewRecord, TaskRow,
     Transition,
 };
-use attempt::Progress;
 pub use attempt::idempotency_key;
+use side::Side;
 
 /// Steps of one task that run side by side.
 const SIDE_BY_SIDE_MAX: usize = 8;
@@ -147,7 +147,7 @@ pub(crate) struct Runner {
     pending: Pending,
     in_flight: BTreeSet<usize>,
     /// Steps that run beside this. Dropping the runner drops them.
-    running: JoinSet<Progress>,
+    running: Side,
     /// Approvals should be looked at: at first, and when somebody poked.
     look: bool,
     /// Who is told when the task is in the database, where it is not.
@@ -163,7 +163,7 @@ impl Runner {
             handle,
             pending: Pending::default(),
             in_flight: BTreeSet::new(),
-            running: JoinSet::new(),
+            running: Side::default(),
             look: false,
             accepting: None,
         }
@@ -240,8 +240,8 @@ impl Runner {
             let handle = Arc::clone(&self.handle);
             let rest = self.rest();
             tokio::select! {
-                Some(progress) = self.running.join_next() => self.take(landed(progress)).await?,
-                () = handle.notify.notified() => {}
+                Some(progress) = self.running.next() => self.take(progress).await?,
+                () = handle.notify.notified() => self.running.part(),
                 () = sleep(rest) => self.look_up().await?,
             }
         }
@@ -259,6 +259,7 @@ impl Runner {
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
     async fn look_up(&mut self) -> Result<(), RunError> {
+        self.running.part();
         if !lock(&self.handle.in_sandbox).is_empty() {
             self.begin()?;
         }
@@ -381,8 +382,8 @@ impl Runner {
     /// Cancels what is left, once nothing runs any more.
     async fn stop(&mut self) -> Result<(), RunError> {
         self.handle.cancel.cancel();
-        while let Some(progress) = self.running.join_next().await {
-            self.take(landed(progress)).await?;
+        while let Some(progress) = self.running.next().await {
+            self.take(progress).await?;
         }
         for index in 0..self.task.steps.len() {
             let step = self.task.plan.steps[index].id.clone();
@@ -474,7 +475,7 @@ impl Runner {
 
     /// The first commit of a task that is not in the database yet.
     async fn accept(
-        &self,
+        &mut self,
         first: Transition,
         reply: oneshot::Sender<Result<Accept, CommitError>>,
     ) -> Result<(), RunError> {
@@ -525,11 +526,6 @@ impl Runner {
         waiters.changed(&self.task.id);
         Ok(())
     }
-}
-
-/// What a step that ran beside the runner brought; a panic of the host is the host's fault, not the step's.
-fn landed(progress: Result<Progress, JoinError>) -> Progress {
-    progress.unwrap_or_else(|error| Progress::Broken(EngineError::Internal(error.to_string())))
 }
 
 /// An event as the store takes it.

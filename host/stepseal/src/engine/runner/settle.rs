@@ -129,7 +129,7 @@ impl Runner {
                     self.authorize(&authorized)?;
                     self.flush().await?;
                     self.in_flight.insert(index);
-                    self.running.spawn(attempt::run(authorized));
+                    self.running.add(attempt::run(authorized));
                     return Ok(());
                 }
                 self.begin()?;
@@ -169,7 +169,7 @@ impl Runner {
             return self.interrupted(index, &authorized);
         }
         self.in_flight.insert(index);
-        self.running.spawn(attempt::run(authorized));
+        self.running.add(attempt::run(authorized));
         Ok(())
     }
 
