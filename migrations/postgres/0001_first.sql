@@ -118,15 +118,16 @@ CREATE INDEX tasks_of_tenant_by_agent_and_state ON tasks (tenant, agent, state, 
 -- as small as the work that waits. A condition on `state` would do the same, but lets the planner take an index above and sort.
 CREATE INDEX tasks_due ON tasks (tenant, due_ms, id) WHERE due_ms IS NOT NULL;
 
--- Folding a task reads neighbours. Here and in `records` and `blobs` the task is no foreign key, as it is in SQLite: the server would look it up for
--- every row, a fifth of all that a task costs it, and a batch writes rows of no task but those it has read or adds.
-CREATE TABLE events (
+-- What happened in one commit of a task beside its records: everything that can be erased of it, in one row. `n` is the number of its last
+-- event, `events` are lines, `blobs` stand one after the other, and `digests` says of what, 32 bytes each. The task is no foreign key, here and in
+-- `records`: it would be looked up for every row, and a batch writes rows of no task but those it has read or adds.
+CREATE TABLE transitions (
   task           TEXT COLLATE "C" NOT NULL,
   n              BIGINT NOT NULL,
-  at_ms          BIGINT NOT NULL,
-  kind           TEXT COLLATE "C" NOT NULL,
-  body           TEXT COLLATE "C" NOT NULL,
-  PRIMARY KEY (task, n)
+  digests        BYTEA NOT NULL,
+  events         TEXT COLLATE "C" NOT NULL,
+  blobs          BYTEA NOT NULL,
+  UNIQUE (task, n)
 );
 
 -- The log. `leaf_index` counts from 0 without gap, in the order of the commits. Acts of the host are of no task. Where an envelope
@@ -169,15 +170,6 @@ CREATE TABLE checkpoints (
   root           BYTEA NOT NULL CHECK (length(root) = 32),
   note           TEXT COLLATE "C" NOT NULL,
   signed_ms      BIGINT NOT NULL
-);
-
--- Everything that can be erased, each task with its own. Rows are added at the end of the table and the index grows at
--- its newest task, so that a commit writes few pages.
-CREATE TABLE blobs (
-  task           TEXT COLLATE "C" NOT NULL,
-  digest         BYTEA NOT NULL CHECK (length(digest) = 32),
-  bytes          BYTEA NOT NULL,
-  UNIQUE (task, digest)
 );
 
 CREATE TABLE approvals (

@@ -117,21 +117,23 @@ CREATE INDEX tasks_of_tenant_by_agent_and_state ON tasks (tenant, agent, state, 
 -- as small as the work that waits. A condition on `state` would do the same, but lets the planner take an index above and sort.
 CREATE INDEX tasks_due ON tasks (tenant, due_ms, id) WHERE due_ms IS NOT NULL;
 
--- Clustered by task: folding a task reads neighbours.
-CREATE TABLE events (
-  task           TEXT NOT NULL REFERENCES tasks (id),
+-- What happened in one commit of a task beside its records: everything that can be erased of it, in one row. `n` is the number of its last
+-- event, `events` are lines, `blobs` stand one after the other, and `digests` says of what, 32 bytes each. The task is no foreign key, here and in
+-- `records`: it would be looked up for every row, and a batch writes rows of no task but those it has read or adds.
+CREATE TABLE transitions (
+  task           TEXT NOT NULL,
   n              INTEGER NOT NULL,
-  at_ms          INTEGER NOT NULL,
-  kind           TEXT NOT NULL,
-  body           TEXT NOT NULL,
-  PRIMARY KEY (task, n)
-) STRICT, WITHOUT ROWID;
+  digests        BLOB NOT NULL,
+  events         TEXT NOT NULL,
+  blobs          BLOB NOT NULL,
+  UNIQUE (task, n)
+) STRICT;
 
 -- The log. `leaf_index` counts from 0 without gap, in the order of the commits. Acts of the host are of no task. Where an envelope
 -- was erased, its leaf is in its place, and the record at the index `erasure` says so.
 CREATE TABLE records (
   leaf_index     INTEGER PRIMARY KEY,
-  task           TEXT REFERENCES tasks (id),
+  task           TEXT,
   seq            INTEGER,
   envelope       TEXT,
   leaf           BLOB,
@@ -167,15 +169,6 @@ CREATE TABLE checkpoints (
   root           BLOB NOT NULL CHECK (length(root) = 32),
   note           TEXT NOT NULL,
   signed_ms      INTEGER NOT NULL
-) STRICT;
-
--- Everything that can be erased, each task with its own. Rows are added at the end of the table and the index grows at
--- its newest task, so that a commit writes few pages; by digest alone, each blob went to a page of its own.
-CREATE TABLE blobs (
-  task           TEXT NOT NULL REFERENCES tasks (id),
-  digest         BLOB NOT NULL CHECK (length(digest) = 32),
-  bytes          BLOB NOT NULL,
-  UNIQUE (task, digest)
 ) STRICT;
 
 CREATE TABLE approvals (

@@ -207,7 +207,6 @@ fn writes(writes: &[(&str, Option<&str>)]) -> Vec<Write> {
 /// A task with one record and one blob, and its first transition.
 pub(crate) fn submission(id: &str) -> (NewTask, Transition) {
     let first = Transition {
-        events: Vec::new(),
         records: vec![NewRecord {
             seq: 0,
             envelope: "{}".to_owned(),

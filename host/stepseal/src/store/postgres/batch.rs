@@ -45,35 +45,33 @@ pub(super) const ANSWER: &str = "\
       FROM UNNEST($17::text[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bytea[]) \
         AS changed (id, state, updated_ms, wake_at_ms, due_ms, events, records, head) \
       WHERE tasks.id = changed.id \
-    ), blobs_added AS ( \
-      INSERT INTO blobs (task, digest, bytes) SELECT * FROM UNNEST($25::text[], $26::bytea[], $27::bytea[]) ON CONFLICT DO NOTHING \
-    ), events_added AS ( \
-      INSERT INTO events (task, n, at_ms, kind, body) \
-      SELECT * FROM UNNEST($28::text[], $29::bigint[], $30::bigint[], $31::text[], $32::text[]) \
+    ), transitions_added AS ( \
+      INSERT INTO transitions (task, n, digests, events, blobs) \
+      SELECT * FROM UNNEST($25::text[], $26::bigint[], $27::bytea[], $28::text[], $29::bytea[]) \
     ), records_added AS ( \
       INSERT INTO records (leaf_index, task, seq, envelope, leaf_hash) \
-      SELECT * FROM UNNEST($33::bigint[], $34::text[], $35::bigint[], $36::text[], $37::bytea[]) \
+      SELECT * FROM UNNEST($30::bigint[], $31::text[], $32::bigint[], $33::text[], $34::bytea[]) \
     ), nodes_added AS ( \
-      INSERT INTO log_nodes (level, node_index, hash) SELECT * FROM UNNEST($38::bigint[], $39::bigint[], $40::bytea[]) \
+      INSERT INTO log_nodes (level, node_index, hash) SELECT * FROM UNNEST($35::bigint[], $36::bigint[], $37::bytea[]) \
     ), approvals_put AS ( \
       INSERT INTO approvals (id, task, step, attempt, subject, body, likeness, state, decisions, opened_ms, expires_ms) \
-      SELECT * FROM UNNEST($41::text[], $42::text[], $43::text[], $44::bigint[], $45::bytea[], $46::text[], $47::text[], $48::text[], \
-        $49::text[], $50::bigint[], $51::bigint[]) \
+      SELECT * FROM UNNEST($38::text[], $39::text[], $40::text[], $41::bigint[], $42::bytea[], $43::text[], $44::text[], $45::text[], \
+        $46::text[], $47::bigint[], $48::bigint[]) \
       ON CONFLICT (id) DO UPDATE SET task = excluded.task, step = excluded.step, attempt = excluded.attempt, \
         subject = excluded.subject, body = excluded.body, likeness = excluded.likeness, state = excluded.state, \
         decisions = excluded.decisions, opened_ms = excluded.opened_ms, expires_ms = excluded.expires_ms \
       WHERE approvals.state = 'open' AND approvals.decisions = excluded.decisions \
     ), entries_put AS ( \
       INSERT INTO bucket_entries (bucket, entry_key, value, version) \
-      SELECT * FROM UNNEST($52::text[], $53::bytea[], $54::bytea[], $55::bigint[]) \
+      SELECT * FROM UNNEST($49::text[], $50::bytea[], $51::bytea[], $52::bigint[]) \
       ON CONFLICT (bucket, entry_key) DO UPDATE SET value = excluded.value, version = excluded.version \
     ), entries_gone AS ( \
-      DELETE FROM bucket_entries USING UNNEST($56::text[], $57::bytea[]) AS gone (bucket, entry_key) \
+      DELETE FROM bucket_entries USING UNNEST($53::text[], $54::bytea[]) AS gone (bucket, entry_key) \
       WHERE bucket_entries.bucket = gone.bucket AND bucket_entries.entry_key = gone.entry_key \
     ), buckets_put AS ( \
-      INSERT INTO buckets (name, version) SELECT * FROM UNNEST($58::text[], $59::bigint[]) \
+      INSERT INTO buckets (name, version) SELECT * FROM UNNEST($55::text[], $56::bigint[]) \
       ON CONFLICT (name) DO UPDATE SET version = excluded.version \
-    ) UPDATE log_head SET size = $60, frontier = $61, write_version = $62 WHERE id = 1";
+    ) UPDATE log_head SET size = $57, frontier = $58, write_version = $59 WHERE id = 1";
 
 /// Stores what can be stored. `Ok` means that it is on the server's disk. After an error the connection may be inside a transaction and must
 /// not be used again.
@@ -191,27 +189,22 @@ fn write(statement: Statement<'_>, world: World) -> Result<Statement<'_>, StoreE
     } = world;
     let Rows {
         any: _,
-        events,
+        transitions,
         records,
         nodes,
-        blobs,
         approvals,
         entries,
         buckets,
     } = rows;
     let statement = bind_tasks(statement, tasks)?;
-    let (of, blobs): (Vec<_>, Vec<_>) = blobs.into_iter().unzip();
-    let digests: Vec<_> = blobs.iter().map(|blob| row::bytes(&blob.digest)).collect();
-    let bytes: Vec<_> = blobs.into_iter().map(|blob| blob.bytes).collect();
-    let statement = statement.bind(of).bind(digests).bind(bytes);
 
     let mut columns = (vec![], vec![], vec![], vec![], vec![]);
-    for (task, n, event) in events {
-        columns.0.push(task);
-        columns.1.push(count(n)?);
-        columns.2.push(row::ms(event.at));
-        columns.3.push(event.kind);
-        columns.4.push(event.body);
+    for packed in transitions {
+        columns.0.push(packed.task);
+        columns.1.push(count(packed.n)?);
+        columns.2.push(packed.digests);
+        columns.3.push(packed.events);
+        columns.4.push(packed.blobs);
     }
     let statement = statement.bind(columns.0).bind(columns.1).bind(columns.2);
     let statement = statement.bind(columns.3).bind(columns.4);

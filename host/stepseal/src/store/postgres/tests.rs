@@ -9,7 +9,7 @@ use self::server::Schema;
 use super::{DatabaseUrl, Sharing, batch, nodes, open};
 use crate::store::conformance::{self, Fixture, accept, submit};
 use crate::store::sql::ask::Readers;
-use crate::store::sql::{SqlStore, approvals, erase, keyvalue, log, tasks};
+use crate::store::sql::{SqlStore, approvals, erase, keyvalue, log, tasks, transitions};
 use crate::store::{Accept, CommitError, Store, StoreError};
 
 #[path = "../../../../../tests/postgres.rs"]
@@ -316,8 +316,9 @@ async fn every_query_goes_along_an_index() {
         (tasks::DUE_IN_POSTGRES, "text, bigint, bigint"),
         (tasks::COUNT_DUE, "text, bigint, bigint"),
         (tasks::NEXT_WAKE_IN_POSTGRES, "text, bigint"),
-        (tasks::EVENTS, "text, bigint, bigint"),
-        (tasks::BLOBS, "text"),
+        (transitions::EVENTS, "text, bigint"),
+        (transitions::BLOBS, "text"),
+        (transitions::BLOB_IN_POSTGRES, "text, bytea"),
         (approvals::LIST, "text, bigint"),
         (approvals::LIST_OF_STATE, "text, bigint, text"),
         (approvals::LIST_OF_TASK, "text, bigint, text"),

@@ -1,6 +1,6 @@
 //! One text for both databases: where a statement runs, the values bound to it, and the columns it gives.
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
@@ -187,7 +187,15 @@ impl<'a> Ask<'a> {
     }
 
     /// Row by row, where all of them may be too many at a time.
-    pub(in crate::store) fn each<T: Columns + 'a>(self) -> BoxStream<'a, Result<T, sqlx::Error>> {
+    pub(in crate::store) fn each<T: Columns + 'a>(
+        mut self,
+    ) -> BoxStream<'a, Result<T, sqlx::Error>> {
+        if self.finds_nothing {
+            return stream::empty().boxed();
+        }
+        if let Some(refused) = self.refused.take() {
+            return stream::iter([Err(sqlx::Error::Encode(refused))]).boxed();
+        }
         run!(self, |at, values| sqlx::query_as_with(self.sql, values)
             .fetch(at))
     }

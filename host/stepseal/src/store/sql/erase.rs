@@ -12,9 +12,8 @@ use super::{log, row};
 use crate::store::{NewAct, NewErasure, StoreError};
 
 /// What a task leaves beside its row and its records. An approval's text and decisions are about the task too.
-const LEFT: [&str; 3] = [
-    "DELETE FROM blobs WHERE task = $1",
-    "DELETE FROM events WHERE task = $1",
+const LEFT: [&str; 2] = [
+    "DELETE FROM transitions WHERE task = $1",
     "DELETE FROM approvals WHERE task = $1",
 ];
 /// The key of a request stays, so that it never makes another task; the digest of its content could be guessed, and goes.

@@ -23,6 +23,7 @@ pub(super) mod row;
 pub(super) mod schema;
 pub(super) mod tasks;
 mod tenants;
+pub(super) mod transitions;
 pub(super) mod world;
 pub(super) mod writer;
 
@@ -200,7 +201,7 @@ impl Store for SqlStore {
         after: u64,
         limit: u32,
     ) -> Result<Vec<EventRow>, StoreError> {
-        tasks::events(&self.readers, task, after, limit).await
+        transitions::events(&self.readers, task, after, limit).await
     }
 
     async fn due(
@@ -290,11 +291,11 @@ impl Store for SqlStore {
     }
 
     async fn blob(&self, task: &str, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        tasks::blob(&self.readers, task, digest).await
+        transitions::blob(&self.readers, task, digest).await
     }
 
     async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError> {
-        tasks::blobs(&self.readers, task).await
+        transitions::blobs(&self.readers, task).await
     }
 
     async fn records(&self, task: &str) -> Result<Vec<RecordRow>, StoreError> {

@@ -1,4 +1,4 @@
-//! Tasks, their events and their blobs. They are written by transitions ([`super::world`]).
+//! Tasks. They are written by transitions ([`super::world`]).
 
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use stepseal_receipts::digest::Digest;
@@ -8,7 +8,7 @@ use stepseal_receipts::time::Timestamp;
 use super::ask::Readers;
 use super::row;
 use super::writer::Writer;
-use crate::store::{DueTask, EventRow, NewTask, StoreError, TaskQuery, TaskRow};
+use crate::store::{DueTask, NewTask, StoreError, TaskQuery, TaskRow};
 
 const STATES: [TaskState; 7] = [
     TaskState::Queued,
@@ -60,9 +60,6 @@ pub(in crate::store) const NEXT_WAKE: &str = "SELECT min((SELECT due_ms FROM tas
 pub(in crate::store) const NEXT_WAKE_IN_POSTGRES: &str = "SELECT min(t.due_ms) \
      FROM json_array_elements_text($1::json) AS n (value) CROSS JOIN LATERAL \
      (SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 ORDER BY due_ms LIMIT 1) AS t";
-pub(in crate::store) const EVENTS: &str =
-    "SELECT n, at_ms, kind, body FROM events WHERE task = $1 AND n > $2 ORDER BY n LIMIT $3";
-pub(in crate::store) const BLOBS: &str = "SELECT bytes FROM blobs WHERE task = $1 ORDER BY digest";
 
 pub(in crate::store) async fn by_id(
     readers: &Readers,
@@ -117,32 +114,6 @@ pub(in crate::store) async fn list(
     }
     let rows = statement.all().await?;
     rows.into_iter().map(decode).collect()
-}
-
-pub(in crate::store) async fn events(
-    readers: &Readers,
-    task: &str,
-    after: u64,
-    limit: u32,
-) -> Result<Vec<EventRow>, StoreError> {
-    let rows: Vec<(i64, i64, String, String)> = readers
-        .ask(EVENTS)
-        .bind(task.to_owned())
-        // Clients choose `after`: beyond the largest number there is nothing.
-        .bind(i64::try_from(after).unwrap_or(i64::MAX))
-        .bind(i64::from(limit))
-        .all()
-        .await?;
-    rows.into_iter()
-        .map(|(n, at, kind, body)| {
-            Ok(EventRow {
-                n: row::unsigned("the number of an event", n)?,
-                at: row::time("the time of an event", at)?,
-                kind,
-                body,
-            })
-        })
-        .collect()
 }
 
 pub(in crate::store) async fn request_cancel(
@@ -217,26 +188,6 @@ pub(in crate::store) async fn next_wake(
 
 fn names(names: &[String]) -> String {
     serde_json::to_string(names).expect("strings are JSON")
-}
-
-pub(in crate::store) async fn blob(
-    readers: &Readers,
-    task: &str,
-    digest: &Digest,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let found = readers
-        .ask("SELECT bytes FROM blobs WHERE task = $1 AND digest = $2")
-        .bind(task.to_owned())
-        .bind(row::bytes(digest))
-        .optional::<(Vec<u8>,)>();
-    Ok(found.await?.map(|(bytes,)| bytes))
-}
-
-pub(in crate::store) async fn blobs(
-    readers: &Readers,
-    task: &str,
-) -> Result<Vec<Vec<u8>>, StoreError> {
-    readers.ask(BLOBS).bind(task.to_owned()).column().await
 }
 
 /// The columns of a task. They are too many for a tuple.

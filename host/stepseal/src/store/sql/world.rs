@@ -12,9 +12,8 @@ use stepseal_receipts::tree::NodeId;
 
 use super::log::Edge;
 use super::row;
-use crate::store::{
-    Accept, ApprovalRow, CommitError, NewBlob, NewEvent, NewRecord, NewTask, StoreError, Transition,
-};
+use super::transitions::{self, Packed};
+use crate::store::{Accept, ApprovalRow, CommitError, NewRecord, NewTask, StoreError, Transition};
 
 /// What became of each request, in their order.
 pub(in crate::store) type Outcomes = Vec<Result<Accept, CommitError>>;
@@ -105,12 +104,12 @@ impl TaskView {
 pub(in crate::store) struct Rows {
     /// Whether any transition passed.
     pub(in crate::store) any: bool,
-    pub(in crate::store) events: Vec<(String, u64, NewEvent)>,
+    /// Events and blobs.
+    pub(in crate::store) transitions: Vec<Packed>,
     /// With the leaf index.
     pub(in crate::store) records: Vec<(u64, String, NewRecord)>,
     /// Level 1 and up.
     pub(in crate::store) nodes: Vec<(NodeId, Digest)>,
-    pub(in crate::store) blobs: Vec<(String, NewBlob)>,
     /// The last form of each.
     pub(in crate::store) approvals: BTreeMap<String, ApprovalRow>,
     /// The last write of each key, with its version; `None` deletes.
@@ -210,9 +209,11 @@ impl World {
             pokes: 0,
             change: None,
         });
-        for event in transition.events {
-            view.events += 1;
-            self.rows.events.push((id.clone(), view.events, event));
+        if !transition.events.is_empty() {
+            view.events += transition.events.len() as u64;
+            let (events, blobs) = (&transition.events, &transition.blobs);
+            let packed = transitions::pack(id.clone(), view.events, events, blobs);
+            self.rows.transitions.push(packed);
         }
         for record in transition.records {
             view.records += 1;
@@ -229,9 +230,6 @@ impl World {
             wake_at: transition.wake_at,
             pokes_seen: transition.pokes_seen,
         });
-        for blob in transition.blobs {
-            self.rows.blobs.push((id.clone(), blob));
-        }
         for approval in transition.approvals {
             self.rows.approvals.insert(approval.id.clone(), approval);
         }
@@ -267,6 +265,7 @@ fn check_whole(
             ),
         ));
     }
+    transitions::check(&transition.events, &transition.blobs)?;
     for (record, seq) in transition.records.iter().zip(records..) {
         if record.seq != seq {
             return Err(refused(

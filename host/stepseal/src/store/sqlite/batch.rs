@@ -241,26 +241,17 @@ fn write_tasks(script: &mut Script, tasks: std::collections::BTreeMap<String, Ta
 
 fn write_rows(script: &mut Script, rows: Rows) {
     script.rows(
-        "INSERT INTO blobs (task, digest, bytes)",
-        3,
-        "ON CONFLICT DO NOTHING",
-        rows.blobs,
-        |(task, blob), values| {
-            values.push(task).digest(&blob.digest).push(blob.bytes);
-        },
-    );
-    script.rows(
-        "INSERT INTO events (task, n, at_ms, kind, body)",
+        "INSERT INTO transitions (task, n, digests, events, blobs)",
         5,
         "",
-        rows.events,
-        |(task, n, event), values| {
+        rows.transitions,
+        |packed, values| {
             values
-                .push(task)
-                .count(n)
-                .time(event.at)
-                .push(event.kind)
-                .push(event.body);
+                .push(packed.task)
+                .count(packed.n)
+                .push(packed.digests)
+                .push(packed.events)
+                .push(packed.blobs);
         },
     );
     script.rows(

@@ -353,7 +353,7 @@ async fn a_value_nobody_wrote_is_named_and_not_guessed() {
 /// Everything that is listed or looked up while the host runs, with what its plan must use.
 #[tokio::test]
 async fn every_query_goes_along_an_index() {
-    use crate::store::sql::{approvals, keyvalue, tasks};
+    use crate::store::sql::{approvals, keyvalue, tasks, transitions};
     let database = Database::new().await;
     let mut connection = open::open(&database.path()).await.unwrap().writer;
     let nodes = nodes::nodes_sql(4);
@@ -369,8 +369,9 @@ async fn every_query_goes_along_an_index() {
         tasks::DUE,
         tasks::COUNT_DUE,
         tasks::NEXT_WAKE,
-        tasks::EVENTS,
-        tasks::BLOBS,
+        transitions::EVENTS,
+        transitions::BLOBS,
+        transitions::BLOB,
         approvals::LIST,
         approvals::LIST_OF_STATE,
         approvals::LIST_OF_TASK,
