@@ -18,8 +18,10 @@ use parser::Tree;
 
 mod borrowed;
 mod parser;
+mod serialize;
 
 pub(crate) use borrowed::{Borrowed, owned};
+pub use serialize::{SerializeError, canonical_of};
 
 /// Deepest nesting of arrays and objects in a payload of a step. [`Limits::depth_max`] is held to this in any case, since
 /// the parser calls itself once per level.
@@ -409,7 +411,7 @@ fn write_number(number: &Number, out: &mut Vec<u8>) {
         .as_i64()
         .filter(|integer| integer.unsigned_abs() <= SAFE_INTEGER_MAX)
     {
-        out.extend_from_slice(integer.to_string().as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
     } else {
         let double = number
             .as_f64()

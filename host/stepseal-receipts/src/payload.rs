@@ -67,6 +67,13 @@ impl Blob {
         }
     }
 
+    /// A `blind1` blob as it was kept; `None` where it does not begin like one.
+    pub fn opened(bytes: Vec<u8>) -> Option<Self> {
+        bytes.strip_prefix(BLIND1_PREFIX)?.get(SALT_BYTES..)?;
+        let kind = CommitKind::Blind1;
+        Some(Self { kind, bytes })
+    }
+
     /// The payload itself as a blob.
     pub fn plain(payload: &[u8]) -> Self {
         Self {

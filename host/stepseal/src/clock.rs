@@ -7,9 +7,16 @@
     reason = "this is the place that clippy.toml speaks of"
 )]
 
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use stepseal_receipts::time::{Timestamp, UNIX_MS_MAX};
+
+thread_local! {
+    /// The operating system's randomness, of which each thread draws some at a time: to ask for it costs many times what it takes to make
+    /// it. With it, how many pieces of it are left.
+    static DRAWN: RefCell<([[u8; 32]; 64], usize)> = const { RefCell::new(([[0; 32]; 64], 0)) };
+}
 
 /// Tells the time and makes randomness.
 pub trait Clock: Send + Sync + 'static {
@@ -38,9 +45,16 @@ impl Clock for SystemClock {
     }
 
     fn random(&self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("the operating system has randomness");
-        bytes
+        DRAWN.with_borrow_mut(|(drawn, left)| {
+            if *left == 0 {
+                getrandom::fill(drawn.as_flattened_mut())
+                    .expect("the operating system has randomness");
+                *left = drawn.len();
+            }
+            *left -= 1;
+            // Given out once, and then it is nowhere any more.
+            std::mem::take(&mut drawn[*left])
+        })
     }
 
     fn id(&self) -> String {

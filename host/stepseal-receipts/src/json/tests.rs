@@ -474,7 +474,7 @@ fn a_decimal_has_one_spelling() {
 }
 
 /// JSON values as the parser makes them.
-fn values() -> impl Strategy<Value = Value> {
+pub(super) fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),

@@ -11,30 +11,61 @@ use stepseal_receipts::payload::{Blob, CommitKind, Commitment};
 use super::EngineError;
 use crate::store::NewBlob;
 
-/// A JSON value, its canonical text, and the salted blob that a record names.
+/// Canonical JSON (RFC 8785) in the salted blob that a record names.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    blob: Arc<Blob>,
+    digest: Digest,
+}
+
+impl Sealed {
+    /// Salts canonical JSON. `salt` is used once.
+    pub(crate) fn new(canonical: &[u8], salt: [u8; 32]) -> Self {
+        let blob = Blob::blind(salt, canonical);
+        Self {
+            digest: blob.digest(),
+            blob: Arc::new(blob),
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(self.blob.payload()).expect("canonical JSON is UTF-8")
+    }
+
+    pub(crate) fn stored(&self) -> StoredPayload {
+        StoredPayload {
+            digest: self.digest,
+            size: self.blob.payload().len() as u64,
+        }
+    }
+
+    pub(crate) fn to_blob(&self) -> NewBlob {
+        NewBlob {
+            digest: self.digest,
+            bytes: self.blob.bytes().to_vec(),
+        }
+    }
+}
+
+/// A JSON value, and what a record names of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Payload {
     value: Arc<Value>,
-    text: Arc<str>,
-    blob: Arc<[u8]>,
-    digest: Digest,
+    sealed: Sealed,
 }
 
 impl Payload {
     /// Salts a value. `salt` is used once.
     pub(crate) fn new(value: Value, salt: [u8; 32]) -> Self {
-        let text = String::from_utf8(json::canonical(&value)).expect("canonical JSON is UTF-8");
-        Self::from_canonical(value, text, salt)
+        let canonical = json::canonical(&value);
+        Self::from_canonical(value, &canonical, salt)
     }
 
     /// The same where the canonical text is there already.
-    pub(crate) fn from_canonical(value: Value, text: String, salt: [u8; 32]) -> Self {
-        let blob = Blob::blind(salt, text.as_bytes());
+    pub(crate) fn from_canonical(value: Value, canonical: &[u8], salt: [u8; 32]) -> Self {
         Self {
             value: Arc::new(value),
-            text: text.into(),
-            digest: blob.digest(),
-            blob: blob.into_bytes().into(),
+            sealed: Sealed::new(canonical, salt),
         }
     }
 
@@ -43,15 +74,14 @@ impl Payload {
         let broken = |why: String| EngineError::Internal(format!("blob {}: {why}", stored.digest));
         let payload = stepseal_receipts::payload::open(&stored.commitment(), &blob)
             .map_err(|e| broken(e.to_string()))?;
-        let text = std::str::from_utf8(payload)
-            .map_err(|e| broken(e.to_string()))?
-            .to_owned();
-        let value = read_json(text.as_bytes()).map_err(broken)?;
+        let value = read_json(payload).map_err(broken)?;
+        let blob = Blob::opened(blob).ok_or_else(|| broken("it has no salt".to_owned()))?;
         Ok(Self {
             value: Arc::new(value),
-            text: text.into(),
-            blob: blob.into(),
-            digest: stored.digest,
+            sealed: Sealed {
+                blob: Arc::new(blob),
+                digest: stored.digest,
+            },
         })
     }
 
@@ -59,23 +89,21 @@ impl Payload {
         &self.value
     }
 
+    pub(crate) fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+
     /// Canonical JSON (RFC 8785).
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        self.sealed.text()
     }
 
     pub(crate) fn stored(&self) -> StoredPayload {
-        StoredPayload {
-            digest: self.digest,
-            size: self.text.len() as u64,
-        }
+        self.sealed.stored()
     }
 
     pub(crate) fn to_blob(&self) -> NewBlob {
-        NewBlob {
-            digest: self.digest,
-            bytes: self.blob.to_vec(),
-        }
+        self.sealed.to_blob()
     }
 }
 

@@ -15,7 +15,7 @@ use stepseal_sandbox::{Limits, LoadError, PolicyCall, PolicyRun, Stage};
 
 use super::components::{Policy, reference};
 use super::grants::{Grant, is_name};
-use super::payload::Payload;
+use super::payload::Sealed;
 pub use super::verdict::Mode;
 use super::verdict::{Judgement, Said};
 use super::{Actor, Engine, EngineError, Fault};
@@ -262,15 +262,15 @@ impl Engine {
 
     /// Asks every policy in force that wants this stage and whose scope covers `target`, all about the same input.
     ///
-    /// The input comes back as a payload where somebody was asked: it belongs to the record.
+    /// The input, canonical JSON, comes back where somebody was asked: it belongs to the record.
     pub(crate) async fn judge(
         &self,
         rules: &Rules,
         stage: Stage,
         target: &Target<'_>,
-        input: impl FnOnce() -> Value,
+        input: impl FnOnce() -> Vec<u8>,
         now: Timestamp,
-    ) -> Result<(Vec<Judgement>, Option<Payload>), EngineError> {
+    ) -> Result<(Vec<Judgement>, Option<Sealed>), EngineError> {
         let asked: Vec<&Binding> = rules
             .bindings
             .iter()
@@ -279,7 +279,7 @@ impl Engine {
         if asked.is_empty() {
             return Ok((Vec::new(), None));
         }
-        let input = Payload::new(input(), self.0.clock.random());
+        let input = Sealed::new(&input(), self.0.clock.random());
         let judgements = join_all(
             asked
                 .into_iter()
@@ -296,7 +296,7 @@ impl Engine {
         &self,
         binding: &Binding,
         stage: Stage,
-        input: &Payload,
+        input: &Sealed,
         now: Timestamp,
     ) -> Result<Judgement, EngineError> {
         let run = self.evaluate(binding, stage, input, now).await?;
@@ -332,7 +332,7 @@ impl Engine {
         &self,
         binding: &Binding,
         stage: Stage,
-        input: &Payload,
+        input: &Sealed,
         now: Timestamp,
     ) -> Result<PolicyRun, EngineError> {
         let content = self.0.content.clone();

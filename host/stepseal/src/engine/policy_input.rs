@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::json;
 use stepseal_receipts::time::Timestamp;
 
-use super::plan::Plan;
+use super::plan::{Plan, PlannedStep};
 use super::policies::Target;
 
 /// Everything a policy may know about what it judges.
@@ -54,53 +56,144 @@ impl<'a> PolicyInput<'a> {
         }
     }
 
-    pub(crate) fn to_value(&self) -> Value {
-        let mut task = json!({"id": self.task, "labels": self.labels});
-        if let Some(digest) = self.input {
-            task["input_digest"] = json!(digest);
-        }
-        let mut subject = json!({"tenant": self.tenant});
-        if let Some(agent) = self.agent {
-            subject["agent"] = json!(agent);
-        }
-        let steps: Vec<Value> = self
-            .plan
-            .steps
-            .iter()
-            .map(|step| {
-                json!({"id": step.id, "uses": step.uses, "plugin": step.plugin, "version": step.version,
-                    "step_type": step.step_type, "component": step.component, "needs": step.needs, "effects": step.effects})
-            })
-            .collect();
-        let history: Vec<Value> = self
-            .history
-            .iter()
-            .map(|(step, uses, state)| json!({"step": step, "type": uses, "state": state}))
-            .collect();
-        let mut value = Map::new();
-        value.insert("subject".to_owned(), subject);
-        value.insert("task".to_owned(), task);
-        value.insert("plan".to_owned(), json!({"steps": steps}));
-        value.insert("history".to_owned(), Value::Array(history));
-        value.insert("time".to_owned(), json!(self.time));
-        if let Some(judged) = &self.judged {
-            let step = &self.plan.steps[judged.index];
-            let mut said = json!({"id": step.id, "index": judged.index, "type": step.step_type,
-                "attempt": judged.attempt, "effects": judged.effects});
-            if step.approval {
-                said["approval"] = json!("required");
-            }
-            value.insert("step".to_owned(), said);
-            value.insert(
-                "plugin".to_owned(),
-                json!({"name": step.plugin, "version": step.version, "digest": step.component}),
-            );
-            value.insert("grants".to_owned(), judged.grants.clone());
-            value.insert("input".to_owned(), judged.input.clone());
-            if let Some(output) = judged.output {
-                value.insert("output".to_owned(), output.clone());
-            }
-        }
-        Value::Object(value)
+    /// As it is shown: canonical JSON.
+    pub(crate) fn to_canonical(&self) -> Vec<u8> {
+        let steps = &self.plan.steps;
+        let judged = self.judged.as_ref();
+        let step = judged.map(|judged| &steps[judged.index]);
+        let shown = Shown {
+            grants: judged.map(|judged| judged.grants),
+            history: self.history.iter().map(ShownEvent::from).collect(),
+            input: judged.map(|judged| judged.input),
+            output: judged.and_then(|judged| judged.output),
+            plan: ShownPlan {
+                steps: steps.iter().map(ShownPlannedStep::from).collect(),
+            },
+            plugin: step.map(|step| ShownPlugin {
+                digest: step.component,
+                name: &step.plugin,
+                version: &step.version,
+            }),
+            step: judged.zip(step).map(|(judged, step)| ShownStep {
+                approval: step.approval.then_some("required"),
+                attempt: judged.attempt,
+                effects: judged.effects,
+                id: &step.id,
+                index: judged.index,
+                step_type: &step.step_type,
+            }),
+            subject: ShownSubject {
+                agent: self.agent,
+                tenant: self.tenant,
+            },
+            task: ShownTask {
+                id: self.task,
+                input_digest: self.input,
+                labels: self.labels,
+            },
+            time: self.time,
+        };
+        json::canonical_of(&shown).expect("what is shown is JSON")
     }
+}
+
+// Members stand in the order of their names, in which they are written.
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grants: Option<&'a Value>,
+    history: Vec<ShownEvent<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a Value>,
+    plan: ShownPlan<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<ShownPlugin<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<ShownStep<'a>>,
+    subject: ShownSubject<'a>,
+    task: ShownTask<'a>,
+    time: Timestamp,
+}
+
+#[derive(Serialize)]
+struct ShownEvent<'a> {
+    state: &'a str,
+    step: &'a str,
+    #[serde(rename = "type")]
+    uses: &'a str,
+}
+
+impl<'a> From<&'a (&'a str, String, &'static str)> for ShownEvent<'a> {
+    fn from((step, uses, state): &'a (&'a str, String, &'static str)) -> Self {
+        Self { state, step, uses }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownPlan<'a> {
+    steps: Vec<ShownPlannedStep<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownPlannedStep<'a> {
+    component: Digest,
+    effects: bool,
+    id: &'a str,
+    needs: &'a [String],
+    plugin: &'a str,
+    step_type: &'a str,
+    uses: &'a str,
+    version: &'a str,
+}
+
+impl<'a> From<&'a PlannedStep> for ShownPlannedStep<'a> {
+    fn from(step: &'a PlannedStep) -> Self {
+        Self {
+            component: step.component,
+            effects: step.effects,
+            id: &step.id,
+            needs: &step.needs,
+            plugin: &step.plugin,
+            step_type: &step.step_type,
+            uses: &step.uses,
+            version: &step.version,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownPlugin<'a> {
+    digest: Digest,
+    name: &'a str,
+    version: &'a str,
+}
+
+#[derive(Serialize)]
+struct ShownStep<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'static str>,
+    attempt: u32,
+    effects: bool,
+    id: &'a str,
+    index: usize,
+    #[serde(rename = "type")]
+    step_type: &'a str,
+}
+
+#[derive(Serialize)]
+struct ShownSubject<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
+    tenant: &'a str,
+}
+
+#[derive(Serialize)]
+struct ShownTask<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_digest: Option<Digest>,
+    labels: &'a BTreeMap<String, String>,
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::event::Event;
-use super::payload::Payload;
+use super::payload::{Payload, Sealed};
 use super::plan::{Pinned, Submission, VerdictView};
 use super::runner::{Fresh, Unstored, stored};
 use super::task::Task;
@@ -169,13 +169,15 @@ impl Engine {
             }]));
         }
         // A key is its tenant's, and no name of a tenant has a slash.
-        let idempotency_key = idempotency_key.map(|key| format!("{tenant}/{key}"));
-        let request = Digest::of(&json::canonical(&submission));
-        if let Some(key) = &idempotency_key
+        let idempotency = idempotency_key.map(|key| {
+            let request = Digest::of(&json::canonical(&submission));
+            (format!("{tenant}/{key}"), request)
+        });
+        if let Some((key, request)) = &idempotency
             && let Some((id, known)) = self.0.store.task_with_key(key).await?
         {
             // Before anything else is looked at: the host may have changed since, the answer must not.
-            return if known == request {
+            return if known == *request {
                 self.submitted_before(&id).await
             } else {
                 Err(key_reused(&id))
@@ -193,7 +195,7 @@ impl Engine {
             tenant: task.tenant.to_string(),
             agent: task.agent.clone(),
             labels: serde_json::to_string(&*task.labels).expect("labels are JSON"),
-            idempotency: idempotency_key.map(|key| (key, request)),
+            idempotency,
             plan: task.plan_digest,
             input: task.input.stored().digest,
             created: now,
@@ -314,10 +316,10 @@ impl Engine {
         id: String,
         tenant: &str,
         pinned: Pinned,
-    ) -> Result<(Task, Payload), EngineError> {
-        let value = serde_json::to_value(&pinned.plan)
+    ) -> Result<(Task, Sealed), EngineError> {
+        let plan = json::canonical_of(&pinned.plan)
             .map_err(|error| EngineError::Internal(error.to_string()))?;
-        let plan = Payload::new(value, self.0.clock.random());
+        let plan = Sealed::new(&plan, self.0.clock.random());
         let input = Payload::new(pinned.input, self.0.clock.random());
         let task = Task::new(
             id,

@@ -12,7 +12,7 @@ use super::refs::{Root, references};
 use super::submission::{Draft, DraftStep, Faults, Pin, read};
 use super::{INPUT_DEPTH_MAX, Plan, PlannedStep, Submission, Unresolved, resolve};
 use crate::engine::components::Plugin;
-use crate::engine::payload::Payload;
+use crate::engine::payload::Sealed;
 use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::verdict::{Circumstances, Judgement, compose, denial};
@@ -138,7 +138,13 @@ impl Engine {
                 };
                 let target = asked.target();
                 let (said, _) = self
-                    .judge(&rules, Stage::BeforeStep, &target, || asked.to_value(), now)
+                    .judge(
+                        &rules,
+                        Stage::BeforeStep,
+                        &target,
+                        || asked.to_canonical(),
+                        now,
+                    )
                     .await?;
                 judgements.extend(said);
                 verdict = compose(
@@ -187,7 +193,7 @@ impl Engine {
         tenant: &str,
         pinned: &Pinned,
         now: Timestamp,
-    ) -> Result<(Vec<Judgement>, Option<Payload>), EngineError> {
+    ) -> Result<(Vec<Judgement>, Option<Sealed>), EngineError> {
         let asked = PolicyInput {
             task: id,
             tenant,
@@ -200,7 +206,7 @@ impl Engine {
             judged: None,
         };
         let target = asked.target();
-        self.judge(rules, Stage::Plan, &target, || asked.to_value(), now)
+        self.judge(rules, Stage::Plan, &target, || asked.to_canonical(), now)
             .await
     }
 

@@ -17,7 +17,7 @@ use super::Handle;
 use crate::engine::approvers::Given;
 use crate::engine::components::Plugin;
 use crate::engine::grants::Grant;
-use crate::engine::payload::{Payload, read_json};
+use crate::engine::payload::{Payload, Sealed, read_json};
 use crate::engine::plan::check::{effects, leaves_host};
 use crate::engine::plan::{INPUT_DEPTH_MAX, Plan, Unresolved, resolve};
 use crate::engine::policies::Rules;
@@ -95,7 +95,7 @@ impl View {
         input: &Value,
         output: Option<&Value>,
         now: Timestamp,
-    ) -> Result<(Vec<Judgement>, Option<Payload>), EngineError> {
+    ) -> Result<(Vec<Judgement>, Option<Sealed>), EngineError> {
         let stage = if output.is_some() {
             Stage::AfterStep
         } else {
@@ -135,7 +135,7 @@ impl View {
                 &bench.rules,
                 stage,
                 &asked.target(),
-                || asked.to_value(),
+                || asked.to_canonical(),
                 now,
             )
             .await
@@ -192,7 +192,7 @@ pub(super) struct Ready {
     pub(super) input: Payload,
     pub(super) judgements: Vec<Judgement>,
     /// What the policies were shown.
-    pub(super) shown: Option<Payload>,
+    pub(super) shown: Option<Sealed>,
     pub(super) composed: Composed,
 }
 
@@ -311,7 +311,7 @@ pub(super) struct Authorized {
     pub(super) bench: Bench,
     pub(super) input: Payload,
     pub(super) judgements: Vec<Judgement>,
-    pub(super) shown: Option<Payload>,
+    pub(super) shown: Option<Sealed>,
     /// What people decided, where they were asked.
     pub(super) approvals: Vec<Given>,
     /// How often what it read had changed when it was to be committed.
@@ -327,7 +327,7 @@ pub(super) struct Ran {
     pub(super) run: StepRun,
     pub(super) finish: Finish,
     pub(super) after: Vec<Judgement>,
-    pub(super) after_shown: Option<Payload>,
+    pub(super) after_shown: Option<Sealed>,
     /// Keeps others off the buckets until the writes are committed, where there were conflicts.
     #[expect(
         dead_code,
@@ -481,8 +481,8 @@ fn failure(outcome: &Outcome) -> Finish {
 /// Bytes of an output that is read on the spot. What is larger would hold up everything else that the worker has to do.
 const READ_ON_THE_SPOT_BYTES_MAX: usize = 64 << 10;
 
-/// The output as a value and as the text that it was, or what is wrong with it.
-type Read = Result<(Value, String), String>;
+/// The output as a value and as the bytes that it was, or what is wrong with it.
+type Read = Result<(Value, Vec<u8>), String>;
 
 /// Reads an output and checks it against the step type's schema.
 async fn read_output(
@@ -492,12 +492,11 @@ async fn read_output(
 ) -> Result<Read, EngineError> {
     let is_large = output.len() > READ_ON_THE_SPOT_BYTES_MAX;
     let read = move || -> Read {
-        let json = String::from_utf8(output).map_err(|error| error.to_string());
-        let read = json.and_then(|json| Ok((read_json(json.as_bytes())?, json)));
-        let (value, json) = read.map_err(|error| format!("the output is not JSON: {error}"))?;
+        let read = read_json(&output);
+        let value = read.map_err(|error| format!("the output is not JSON: {error}"))?;
         let fits = plugin.steps[&step_type].output.check(&value);
         fits.map_err(|error| format!("the output does not fit the step type's schema: {error}"))?;
-        Ok((value, json))
+        Ok((value, output))
     };
     if !is_large {
         return Ok(read());
@@ -525,7 +524,7 @@ async fn finish_ok(ran: &mut Ran, output: Vec<u8>, now: Timestamp) -> Result<(),
     };
     let authorized = &ran.authorized;
     let view = &authorized.view;
-    let output = Payload::from_canonical(value, json, view.engine.0.clock.random());
+    let output = Payload::from_canonical(value, &json, view.engine.0.clock.random());
     let (after, shown) = loop {
         match view
             .judge(

@@ -402,7 +402,7 @@ impl Runner {
     /// Says what was judged about an attempt, and keeps what that was about.
     fn judged(&mut self, authorized: &Authorized) -> Result<(), RunError> {
         self.begin()?;
-        self.keep(&authorized.input);
+        self.keep(authorized.input.sealed());
         if let Some(shown) = &authorized.shown {
             self.keep(shown);
         }

@@ -25,7 +25,7 @@ use tokio::time::sleep;
 
 use super::approvers::Given;
 use super::event::Event;
-use super::payload::Payload;
+use super::payload::Sealed;
 use super::task::{Misfit, Task};
 use super::{Engine, EngineError, lock};
 use crate::store::{
@@ -463,7 +463,7 @@ impl Runner {
         Ok(())
     }
 
-    fn keep(&mut self, payload: &Payload) {
+    fn keep(&mut self, payload: &Sealed) {
         self.pending.blobs.push(payload.to_blob());
     }
 
