@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::host::tasks::one_step;
 
 /// The value of a metric, by its name with labels.
-fn metric(host: &Host, name: &str) -> Option<u64> {
+pub(crate) fn metric(host: &Host, name: &str) -> Option<u64> {
     let text = host.call("GET", "/metrics").send().expect(200).text();
     assert!(text.ends_with("# EOF\n"), "{text}");
     let mut lines = text.lines();

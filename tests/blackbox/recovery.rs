@@ -17,6 +17,7 @@ use crate::host::client::Client;
 use crate::host::tasks::{id as id_of, one_step};
 use crate::host::{DataDir, Database, Host, believes, on_each_database, verify};
 use crate::log;
+use crate::metrics::metric;
 use crate::support::{allow, ended, happened};
 
 /// Client threads of a storm.
@@ -296,6 +297,34 @@ fn an_effectful_step_that_was_running_runs_again_under_the_same_authorisation() 
             Kind::TaskClose
         ]
     );
+}
+
+#[test]
+fn with_a_commit_for_each_step_what_has_ended_is_stored_and_does_not_run_again() {
+    const CAREFUL: [&str; 1] = ["--commit-per-step"];
+    let host = Host::with(Host::with_guests().stop(), &CAREFUL);
+    let commits = || metric(&host, "stepseal_commits_total").unwrap();
+    let echo = json!({"id": "first", "uses": "hostile/echo", "with": 1});
+    let echoes = ["second", "third"].map(
+        |id| json!({"id": id, "uses": "hostile/echo", "with": {"$ref": "#/steps/first/output"}}),
+    );
+    let before = commits();
+    let task = host.submit_and_wait(&json!({"plan": {"steps": [echo, echoes[0], echoes[1]]}}));
+    assert_eq!(task["state"], "succeeded", "{task}");
+    // Each of its steps, and its end.
+    assert_eq!(commits() - before, 4);
+
+    let lasting = json!({"id": "second", "uses": "hostile/loop", "needs": ["first"]});
+    let id = id_of(&host.submit(&json!({"plan": {"steps": [echo, lasting]}})));
+    happened(&host, &id, "step.succeeded");
+    // Salted, so that another run of the step would have another one.
+    let output = host.task(&id)["steps"][0]["output_digest"].clone();
+    assert!(output.is_string());
+    let host = Host::with(host.kill(), &CAREFUL);
+    let task = ended(&host, &id);
+    assert_eq!(task["steps"][1]["status"], "out-of-fuel", "{task}");
+    assert_eq!(task["steps"][0]["output_digest"], output, "{task}");
+    host.receipt_verified(&id);
 }
 
 #[test]

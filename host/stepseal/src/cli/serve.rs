@@ -38,6 +38,10 @@ const ROOTS_BYTES_MAX: u64 = 1 << 20;
     stepseal serve --database postgres://stepseal@db.example/stepseal\n\n\
     At the first start it makes the data directory, its keys and the token that clients must show. \
     Back up the data directory: without its keys nobody can go on with its log.")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command line, each of which stands for itself"
+)]
 pub(super) struct Serve {
     /// Where to listen; port 0 picks a free one.
     #[arg(long, default_value = LISTEN_DEFAULT, value_name = "ADDRESS:PORT")]
@@ -66,6 +70,9 @@ pub(super) struct Serve {
     /// Let so many tasks of one tenant wait to run; one more is refused until later.
     #[arg(long, value_name = "TASKS", default_value_t = TaskLimits::default().queued, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     queued: u32,
+    /// Commit every step when it ends. Otherwise pure steps gather, since nothing is lost where they run again.
+    #[arg(long)]
+    commit_per_step: bool,
     /// Erase the payloads of tasks that are over this many days after they were accepted. Default: never
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=36_500))]
     keep_payloads: Option<u64>,
@@ -85,6 +92,7 @@ impl Serve {
             tasks: TaskLimits {
                 running: self.running,
                 queued: self.queued,
+                commit_per_step: self.commit_per_step,
             },
             keep_payloads: self
                 .keep_payloads

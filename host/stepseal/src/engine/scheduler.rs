@@ -17,13 +17,15 @@ use super::tenants::share;
 use super::{Engine, lock};
 use crate::store::{DueTask, StoreError, TaskRow};
 
-/// How many tasks a host takes.
+/// How many tasks a host takes, and how it keeps them.
 #[derive(Clone, Copy, Debug)]
 pub struct TaskLimits {
     /// Those that run at once; the rest stays in the database.
     pub running: u32,
     /// Those of one tenant that are due and do not run. One more is not taken.
     pub queued: u32,
+    /// Whether each pure step is committed when it ends, before another one begins that needs it.
+    pub commit_per_step: bool,
 }
 
 impl Default for TaskLimits {
@@ -31,6 +33,7 @@ impl Default for TaskLimits {
         Self {
             running: 256,
             queued: 10_000,
+            commit_per_step: false,
         }
     }
 }

@@ -162,7 +162,11 @@ impl Runner {
         }
         if !ran.authorized.bench.effects {
             self.in_flight.remove(&index);
-            return self.conclude(&mut ran);
+            self.conclude(&mut ran)?;
+            if self.engine.0.task_limits.commit_per_step {
+                self.flush().await?;
+            }
+            return Ok(());
         }
         // A conflict must undo this step's part alone, so what others left goes first.
         if !self.pending.events.is_empty() {
