@@ -18,8 +18,9 @@ mod log;
 mod postgres;
 #[path = "host/process.rs"]
 mod process;
+#[path = "host/tasks.rs"]
+mod tasks;
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use client::Client;
 use postgres::Schema;
 use process::Host;
 use table::Table;
+use tasks::{bind_policy, check, component, task};
 
 /// Clients at a time.
 const CONCURRENCY: usize = 16;
@@ -56,46 +58,15 @@ fn main() {
     println!("{table}");
 }
 
-/// A component that `make guests test-guests` built.
-fn component(name: &str) -> Vec<u8> {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/guests")
-        .join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; `make guests test-guests` builds it",
-            path.display()
-        )
-    })
-}
-
-/// Three steps, each with the result of the one before.
-fn task(uses: &str, with: impl Fn(&Value) -> Value) -> Value {
-    let steps: Vec<Value> = ["first", "second", "third"]
-        .into_iter()
-        .zip([
-            json!({"$ref": "#/input"}),
-            json!({"$ref": "#/steps/first/output"}),
-            json!({"$ref": "#/steps/second/output"}),
-        ])
-        .map(|(id, document)| json!({"id": id, "uses": uses, "with": with(&document)}))
-        .collect();
-    json!({"plan": {"steps": steps}, "input": {"packages": [{"name": "a", "size": 1}, {"name": "b", "size": 2}]}})
-}
-
 fn load(table: &mut Table, schema: Option<&Schema>) {
     let data = tempfile::tempdir().expect("a directory");
-    let host = Host::start_on(data.path(), schema.map(Schema::url));
+    let host = Host::start_on(data.path(), schema.map(Schema::url), &[]);
     let on = schema.map_or("", |_| " on PostgreSQL");
     let client = host.client();
     for name in ["hostile", "jq"] {
         client.upload(&component(name));
     }
-    let policy = client.upload(&component("spending-limit"));
-    client.post(
-        "/v1/policies",
-        &json!({"component": policy["digest"], "settings": {"limits": {"EUR": {"approval_above": "100", "deny_above": "1000"}}}, "scope": {}, "mode": "enforce"}),
-    );
+    bind_policy(&client);
     let echo = task("hostile/echo", Clone::clone);
     let filter = task(
         "jq/filter",
@@ -161,17 +132,6 @@ fn measure(
     );
     table.figure("  p50 of a task, submitted to finished", percentile(50));
     table.figure("  p99", percentile(99));
-}
-
-/// What is measured is what was meant: three steps that ran, each after the policy was asked.
-fn check(client: &Client, body: &str) {
-    let task: Value = client.submit(body);
-    assert_eq!(task["state"], "succeeded", "{task}");
-    let steps = task["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), 3);
-    for step in steps {
-        assert_eq!(step["verdicts"][0]["verdict"], "not-applicable", "{step}");
-    }
 }
 
 /// Runs tasks and gives how long each took.

@@ -15,8 +15,9 @@ mod table;
 mod client;
 #[path = "host/process.rs"]
 mod process;
+#[path = "host/tasks.rs"]
+mod tasks;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use client::Client;
 use process::Host;
 use table::Table;
+use tasks::component;
 
 /// Tasks whose step waits for a person.
 const WAITING: u32 = 1_000;
@@ -43,19 +45,6 @@ fn main() {
     waiting(&mut table);
     first_calls(&mut table);
     println!("{table}");
-}
-
-/// A component that `make guests test-guests` built.
-fn component(name: &str) -> Vec<u8> {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/guests")
-        .join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; `make guests test-guests` builds it",
-            path.display()
-        )
-    })
 }
 
 /// Effectful steps that nobody has approved yet.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _, QueryBuilder};
 use stepseal_receipts::digest::Digest;
@@ -12,7 +12,7 @@ use stepseal_receipts::tree::{Frontier, NodeId, verify_inclusion};
 use super::client::Client;
 use super::process::Host;
 use super::table::Table;
-use super::{component, task};
+use super::tasks::{bind_policy, component, task};
 
 /// Entries of the log, unless the environment says how many.
 const ENTRIES: u64 = 1_000_000;
@@ -47,11 +47,7 @@ pub(crate) fn measure(table: &mut Table) {
 /// A task of three steps under a policy, at the end of the log.
 fn receipt(client: &Client, entries: u64, table: &mut Table) {
     client.upload(&component("hostile"));
-    let policy = client.upload(&component("spending-limit"));
-    client.post(
-        "/v1/policies",
-        &json!({"component": policy["digest"], "settings": {"limits": {"EUR": {"approval_above": "100", "deny_above": "1000"}}}, "scope": {}, "mode": "enforce"}),
-    );
+    bind_policy(client);
     let ran = client.submit(&task("hostile/echo", Clone::clone).to_string());
     let id = ran["id"].as_str().expect("an id");
     // Payloads are as large as whoever sent them made them.
@@ -136,7 +132,7 @@ fn leaf_hash(index: u64) -> Digest {
 
 /// Lets the log grow to `entries` as if so many acts had been recorded, and gives the index it goes on from. The tree is a
 /// real one; of the records only the hashes are there, which is all that a proof needs.
-async fn fill(root: &Path, entries: u64) -> u64 {
+pub(crate) async fn fill(root: &Path, entries: u64) -> u64 {
     let mut database: SqliteConnection = SqliteConnectOptions::new()
         .filename(root.join("data/stepseal.db"))
         .connect()

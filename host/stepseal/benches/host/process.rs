@@ -23,11 +23,11 @@ pub(crate) struct Host {
 impl Host {
     /// Starts a host on the data directory in `root`, which it makes itself for nobody else to read, and waits until it is ready.
     pub(crate) fn start(root: &Path) -> Self {
-        Self::start_on(root, None)
+        Self::start_on(root, None, &[])
     }
 
-    /// The same with a database on a server.
-    pub(crate) fn start_on(root: &Path, database: Option<String>) -> Self {
+    /// The same with a database on a server, or with more to say to `serve`.
+    pub(crate) fn start_on(root: &Path, database: Option<String>, more: &[&str]) -> Self {
         let data = root.join("data");
         let log = root.join("host.log");
         // Left behind by a host that was killed; it says nothing about this one.
@@ -40,6 +40,7 @@ impl Host {
                 "--listen",
                 "127.0.0.1:0",
             ])
+            .args(more)
             .env("STEPSEAL_LOG", "warn")
             .env_remove("STEPSEAL_DATABASE")
             .envs(database.map(|url| ("STEPSEAL_DATABASE", url)))
@@ -77,26 +78,21 @@ impl Host {
     }
 
     fn try_client(&self) -> Option<Client> {
+        let (address, token) = self.address()?;
+        Client::new(&address, token).ok()
+    }
+
+    /// Where it listens, and the token that opens it; nothing where it is not so far yet.
+    pub(crate) fn address(&self) -> Option<(String, String)> {
         let read = |name: &str| std::fs::read_to_string(self.data.join(name)).ok();
         let (url, token) = (read("address")?, read("token")?);
-        Client::new(url.trim().strip_prefix("http://")?, token.trim().to_owned()).ok()
+        let address = url.trim().strip_prefix("http://")?;
+        Some((address.to_owned(), token.trim().to_owned()))
     }
 
     /// CPU time of the host so far, user and system.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = self.proc("stat");
-        // Fields are counted after the name, which may hold anything but ends at the last parenthesis.
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks: u32 = fields[11..13]
-            .iter()
-            .map(|field| field.parse::<u32>().expect("utime and stime"))
-            .sum();
-        Duration::from_secs(1) * ticks / TICKS_PER_SECOND
+        cpu_of(&self.child.id().to_string())
     }
 
     /// KiB of memory that are resident.
@@ -115,6 +111,23 @@ impl Host {
     fn proc(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("the host runs")
     }
+}
+
+/// CPU time of a process so far, user and system; `self` is this one.
+pub(crate) fn cpu_of(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process runs");
+    // Fields are counted after the name, which may hold anything but ends at the last parenthesis.
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks: u32 = fields[11..13]
+        .iter()
+        .map(|field| field.parse::<u32>().expect("utime and stime"))
+        .sum();
+    Duration::from_secs(1) * ticks / TICKS_PER_SECOND
 }
 
 impl Drop for Host {
