@@ -1,7 +1,11 @@
 //! The connection that writes, and how transactions begin and end on it.
 
+use std::io;
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use tokio::time::timeout;
 
 use super::Sharing;
 use crate::store::StoreError;
@@ -21,10 +25,19 @@ const ALONE_WAIT: &str = "SET lock_timeout = '5s'";
 /// How long a transaction waits for another one's. Those of a host take milliseconds, and one that hangs is ended by the server.
 const LOCK_WAIT: &str = "SET lock_timeout = '30s'";
 
+/// How long the server may take over a transaction, or to let a host in. Longer than any wait that the server itself ends: what takes more is no
+/// server but a network that swallows what is sent.
+pub(in crate::store) const ANSWER_WALL_MAX: Duration = Duration::from_mins(1);
+
+/// How long to wait for the end of a connection that is of no more use.
+const CLOSE_WALL_MAX: Duration = Duration::from_secs(1);
+
 /// How to make the connection.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Options {
     pub(super) connect: PgConnectOptions,
+    /// How long the server may take.
+    pub(super) wall: Duration,
     pub(super) sharing: Sharing,
     /// The database, for people.
     pub(super) shown: String,
@@ -32,8 +45,9 @@ pub(in crate::store) struct Options {
 
 impl Options {
     pub(in crate::store) async fn connect(&self) -> Result<Connection, StoreError> {
+        let link = timeout(self.wall, self.reach()).await;
         Ok(Connection {
-            link: self.reach().await?,
+            link: link.map_err(|_| silent(self.wall))??,
             options: self.clone(),
             is_begun: false,
         })
@@ -105,10 +119,27 @@ impl Connection {
         Ok(())
     }
 
+    /// How long the server may take over a transaction.
+    pub(in crate::store) fn wall(&self) -> Duration {
+        self.options.wall
+    }
+
+    /// Says goodbye, where anybody listens.
+    pub(in crate::store) async fn close(self) -> Result<(), sqlx::Error> {
+        let closed = timeout(CLOSE_WALL_MAX, self.link.close()).await;
+        closed.unwrap_or(Ok(()))
+    }
+
     /// Whether another transaction can begin on it.
     pub(in crate::store) fn is_whole(&self) -> bool {
         !self.is_begun
     }
+}
+
+/// The server has not answered in time.
+pub(in crate::store) fn silent(wall: Duration) -> StoreError {
+    let why = format!("the server did not answer for {} s", wall.as_secs());
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why)).into()
 }
 
 async fn begin(connection: &mut PgConnection) -> Result<Edge, StoreError> {

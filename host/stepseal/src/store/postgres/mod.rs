@@ -13,8 +13,10 @@ mod tests;
 mod url;
 pub mod version;
 
-pub(super) use connection::{Connection, Options};
+pub(in crate::store) use connection::{ANSWER_WALL_MAX, Connection, Options, silent};
 pub use url::{BadUrl, DatabaseUrl};
+
+use std::time::Duration;
 
 use super::StoreError;
 use super::sql::ask::Readers;
@@ -35,7 +37,16 @@ pub enum Sharing {
 /// [`StoreError::Newer`] where a newer program has migrated it; [`StoreError::Unusable`] where it cannot be reached, is not a database of
 /// ours, cannot be written to, or another host serves it.
 pub async fn open(url: &DatabaseUrl, sharing: Sharing) -> Result<SqlStore, StoreError> {
-    let opened = open::open(url, sharing).await?;
+    open_within(url, sharing, connection::ANSWER_WALL_MAX).await
+}
+
+/// The same where the server may take so long over a transaction.
+async fn open_within(
+    url: &DatabaseUrl,
+    sharing: Sharing,
+    wall: Duration,
+) -> Result<SqlStore, StoreError> {
+    let opened = open::open(url, sharing, wall).await?;
     Ok(SqlStore::new(
         Readers::Postgres(opened.readers),
         either::Connection::Postgres(Box::new(opened.writer)),

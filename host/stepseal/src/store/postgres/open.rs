@@ -47,15 +47,24 @@ pub(super) struct Opened {
     pub(super) options: Options,
 }
 
-pub(super) async fn open(url: &DatabaseUrl, sharing: Sharing) -> Result<Opened, StoreError> {
-    open_it(url, sharing)
+pub(super) async fn open(
+    url: &DatabaseUrl,
+    sharing: Sharing,
+    wall: Duration,
+) -> Result<Opened, StoreError> {
+    open_it(url, sharing, wall)
         .await
         .map_err(|error| explain(url, error))
 }
 
-async fn open_it(url: &DatabaseUrl, sharing: Sharing) -> Result<Opened, StoreError> {
+async fn open_it(
+    url: &DatabaseUrl,
+    sharing: Sharing,
+    wall: Duration,
+) -> Result<Opened, StoreError> {
     let options = Options {
         connect: settings(url),
+        wall,
         sharing,
         shown: url.to_string(),
     };

@@ -1,12 +1,15 @@
 //! One text for both databases: where a statement runs, the values bound to it, and the columns it gives.
 
+use std::time::Duration;
+
 use futures_util::stream::BoxStream;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Arguments as _, Encode, FromRow, Postgres, Sqlite, Type};
 
-use crate::store::StoreError;
+use super::connection::Connection;
+use crate::store::{StoreError, postgres};
 
 /// A value that both databases take.
 pub(in crate::store) trait Value:
@@ -153,9 +156,12 @@ impl<'a> Ask<'a> {
             return Ok(Vec::new());
         }
         self.check()?;
-        Ok(run!(self, |at, values| {
-            sqlx::query_as_with(self.sql, values).fetch_all(at).await?
-        }))
+        Connection::within(self.wall(), async {
+            Ok(run!(self, |at, values| {
+                sqlx::query_as_with(self.sql, values).fetch_all(at).await?
+            }))
+        })
+        .await
     }
 
     /// The only column of every row.
@@ -173,11 +179,14 @@ impl<'a> Ask<'a> {
             return Ok(None);
         }
         self.check()?;
-        Ok(run!(self, |at, values| {
-            sqlx::query_as_with(self.sql, values)
-                .fetch_optional(at)
-                .await?
-        }))
+        Connection::within(self.wall(), async {
+            Ok(run!(self, |at, values| {
+                sqlx::query_as_with(self.sql, values)
+                    .fetch_optional(at)
+                    .await?
+            }))
+        })
+        .await
     }
 
     /// The first row, which must be there.
@@ -205,6 +214,11 @@ impl<'a> Ask<'a> {
             let done = sqlx::query_with(self.sql, values).execute(at).await?;
             done.rows_affected()
         }))
+    }
+
+    /// How long the answer may take, where nobody else sees to that.
+    fn wall(&self) -> Option<Duration> {
+        matches!(self.at, At::PostgresReaders(..)).then_some(postgres::ANSWER_WALL_MAX)
     }
 
     fn check(&mut self) -> Result<(), StoreError> {

@@ -123,7 +123,8 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Statement(Box::new(move |connection| {
             Box::pin(async move {
-                let done = job(connection).await;
+                let wall = connection.wall();
+                let done = Connection::within(wall, job(connection)).await;
                 let is_whole = connection.is_whole() && !done.as_ref().is_err_and(is_broken);
                 // Nobody listens where the caller has gone away.
                 let _ = reply.send(done);
@@ -214,7 +215,9 @@ impl WriterTask {
             }
         }
         let stored = match self.connection().await {
-            Ok(connection) => connection.batch(requests).await,
+            Ok(connection) => {
+                Connection::within(connection.wall(), connection.batch(requests)).await
+            }
             Err(error) => Err(error),
         };
         match stored {
