@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use stepseal_receipts::digest::Digest;
 use stepseal_receipts::keys::{PublicKey, SigningKey};
 use stepseal_receipts::record::KeyRole;
 
@@ -341,6 +342,51 @@ impl Held {
             log_before: stored_key(&self.dir.log_key_before())?,
             cache: cache_key(&self.dir.cache_key(), clock)?,
         })
+    }
+
+    /// The name of this directory among those of hosts on one database. It says nothing of the keys, and a copy made with `keys copy` has another.
+    pub fn name(&self, clock: &dyn Clock) -> Result<String, DataDirError> {
+        let key = cache_key(&self.dir.cache_key(), clock)?;
+        Ok(Digest::of(&[b"stepseal host\n", &key[..]].concat()).to_hex())
+    }
+
+    /// Takes over what hosts of one log share: keys, token, secrets and the last head.
+    pub fn copy_keys(&self, from: &DataDir) -> Result<(), DataDirError> {
+        if from.root == self.dir.root {
+            return Err(DataDirError::Bad {
+                path: from.root.clone(),
+                why: "it cannot be copied into itself".to_owned(),
+            });
+        }
+        if self.dir.database().exists() {
+            return Err(DataDirError::Bad {
+                path: self.dir.database(),
+                why: "this directory has a database of its own, and its log another key".to_owned(),
+            });
+        }
+        let files = |dir: &DataDir| {
+            let [record, log, token] = [dir.record_key(), dir.log_key(), dir.token()];
+            [
+                record,
+                log,
+                token,
+                dir.log_key_before(),
+                dir.injected(),
+                dir.head(),
+            ]
+        };
+        let needed = 3;
+        for (at, (file, copy)) in files(from).iter().zip(files(&self.dir)).enumerate() {
+            match fs::read(file) {
+                Ok(bytes) => {
+                    check_mode(file, SECRET_MODE)?;
+                    write_secret(&copy, &bytes)?;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && at >= needed => {}
+                Err(error) => return Err(io_error("reading", file, error)),
+            }
+        }
+        Ok(())
     }
 
     /// A key to rotate to. It is kept beside the one in use, and takes its place once the database says that it counts.

@@ -267,6 +267,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | ConfigError::BadUrl(_)
             | ConfigError::Remote(_)
             | ConfigError::Witnesses(_)
+            | ConfigError::Lease(_)
             | ConfigError::Database(_),
         ) => return 2,
         Some(ConfigError::DataDir(_)) | None => {}

@@ -55,6 +55,7 @@ impl Engine {
         match self.0.store.add_component(&row, act.await?).await? {
             AddComponent::Added => {
                 self.0.registry.forget(kind, &row.name);
+                self.rules_changed();
                 Ok((row, true))
             }
             AddComponent::Known(known) => Ok((known, false)),
@@ -312,6 +313,12 @@ impl Registry {
         if let Some(name) = name {
             super::lock(&self.by_name).put(name, Arc::clone(plugin));
         }
+    }
+
+    /// Another host may have been given new versions.
+    pub(crate) fn forget_names(&self) {
+        self.uploads.fetch_add(1, Ordering::SeqCst);
+        super::lock(&self.by_name).clear();
     }
 
     /// A new version of `name` may be the newest now.

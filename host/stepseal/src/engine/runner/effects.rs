@@ -6,6 +6,7 @@ use stepseal_receipts::state::StepState;
 use stepseal_sandbox::Outcome as SandboxOutcome;
 
 use super::attempt::{self, Authorized, Bench, Finish, Progress, Ran, Ready, Unready, View};
+use super::basis::Basis;
 use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
@@ -402,6 +403,7 @@ impl Runner {
     /// Says what was judged about an attempt, and keeps what that was about.
     fn judged(&mut self, authorized: &Authorized) -> Result<(), RunError> {
         self.begin()?;
+        self.pending.judged.push(Basis::of(&authorized.bench));
         self.keep(&authorized.input);
         if let Some(shown) = &authorized.shown {
             self.keep(shown);
@@ -419,6 +421,7 @@ impl Runner {
     /// Lets an effectful attempt run: its record is in the commit that comes before the effect.
     pub(super) fn authorize(&mut self, authorized: &Authorized) -> Result<(), RunError> {
         self.begin()?;
+        self.pending.judged.push(Basis::of(&authorized.bench));
         let (step, attempt) = self.named(authorized);
         self.emit(Event::StepAuthorized {
             step: step.clone(),

@@ -7,6 +7,7 @@
 //! A runner that fails is dropped, and the task is loaded again: recovery is the ordinary path.
 
 mod attempt;
+mod basis;
 mod effects;
 mod settle;
 
@@ -34,6 +35,7 @@ use crate::store::{
 };
 use attempt::Progress;
 pub use attempt::idempotency_key;
+use basis::Basis;
 
 /// Steps of one task that run side by side.
 const SIDE_BY_SIDE_MAX: usize = 8;
@@ -55,6 +57,12 @@ pub(crate) enum RunError {
     Misfit(#[from] Misfit),
     #[error("a record could not be made: {0}")]
     Record(#[from] record::RecordError),
+    /// The rules that something was judged by are in force no more. It is judged again.
+    #[error("what it was judged by has changed")]
+    Overtaken,
+    /// Other hosts took this one for gone, and the task is theirs.
+    #[error("the task is no longer this host's")]
+    Lost,
     /// It never got into the database; who submitted it knows.
     #[error("the task was not accepted")]
     NotAccepted,
@@ -70,6 +78,7 @@ impl From<crate::store::StoreError> for RunError {
 #[derive(Default)]
 pub(crate) struct Handle {
     poked: AtomicBool,
+    lost: AtomicBool,
     notify: Notify,
     cancel: Cancel,
     /// Steps that were given to the sandbox and whose end is not stored yet, with their attempts. Nothing is stored of a pure step
@@ -89,6 +98,12 @@ impl Handle {
         // In this order: a runner that sees the guest stop must know why.
         self.poke();
         self.cancel.cancel();
+    }
+
+    /// The task is another host's: what runs of it here is for nothing.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
     }
 
     pub(crate) fn is_poked(&self) -> bool {
@@ -132,6 +147,10 @@ struct Pending {
     records: Vec<NewRecord>,
     blobs: Vec<NewBlob>,
     approvals: Vec<ApprovalRow>,
+    /// The version of the rules that the task was accepted under, where that is part of it.
+    rules: Option<u64>,
+    /// What attempts were judged by.
+    judged: Vec<Basis>,
     /// Decisions that the records speak of.
     given: Vec<Given>,
     keyvalue: KeyValueChanges,
@@ -180,6 +199,8 @@ impl Runner {
                 records: first.records,
                 blobs: first.blobs,
                 approvals: first.approvals,
+                rules: first.rules,
+                judged: Vec::new(),
                 given: Vec::new(),
                 keyvalue: first.keyvalue,
             };
@@ -215,6 +236,9 @@ impl Runner {
 
     async fn run(&mut self) -> Result<(), RunError> {
         while !self.task.state.is_final() {
+            if self.handle.lost.load(Ordering::SeqCst) {
+                return Err(RunError::Lost);
+            }
             if self.handle.poked.swap(false, Ordering::SeqCst) {
                 self.look_at_row().await?;
             }
@@ -231,7 +255,8 @@ impl Runner {
                     self.close().await?;
                 } else {
                     self.wait().await?;
-                    if !self.handle.is_poked() {
+                    // Where there are other hosts it is nobody's now, and due for whoever comes first.
+                    if self.engine.0.store.is_shared() || !self.handle.is_poked() {
                         break;
                     }
                 }
@@ -344,7 +369,7 @@ impl Runner {
                 wake = Some(wake.map_or(expires, |wake| wake.min(expires)));
             }
         }
-        self.flush_until(wake).await
+        self.flush_until(wake, false).await
     }
 
     /// Ends the task: what is left is skipped, and the last record says how it ended.
@@ -430,7 +455,7 @@ impl Runner {
             record.records = Some(records);
             record.head = head;
         })?;
-        self.flush_until(None).await
+        self.flush_until(None, false).await
     }
 
     /// Says that the task goes on, where it has not been said.
@@ -469,7 +494,7 @@ impl Runner {
     /// Commits what happened so far, in the middle of things.
     async fn flush(&mut self) -> Result<(), RunError> {
         let now = self.engine.0.clock.now();
-        self.flush_until(Some(now)).await
+        self.flush_until(Some(now), true).await
     }
 
     /// The first commit of a task that is not in the database yet.
@@ -479,6 +504,10 @@ impl Runner {
         reply: oneshot::Sender<Result<Accept, CommitError>>,
     ) -> Result<(), RunError> {
         let accept = self.engine.store_new(&self.row.task, first).await;
+        if matches!(accept, Err(CommitError::RulesChanged)) {
+            // It is submitted anew.
+            return Err(RunError::NotAccepted);
+        }
         let is_new = matches!(accept, Ok(Accept::New));
         // Nobody listens where the client has gone away; the task runs all the same.
         let _ = reply.send(accept);
@@ -489,10 +518,15 @@ impl Runner {
         }
     }
 
-    /// Commits what happened so far; a host should look at the task again at `wake_at`.
-    async fn flush_until(&mut self, wake_at: Option<Timestamp>) -> Result<(), RunError> {
+    /// Commits what happened so far; a host should look at the task again at `wake_at`, and until then this one `keeps` it or not.
+    async fn flush_until(
+        &mut self,
+        wake_at: Option<Timestamp>,
+        keeps: bool,
+    ) -> Result<(), RunError> {
+        let rules = self.engine.rules().await?;
+        let rules = self.pending.rests_on(&rules)?;
         let pending = std::mem::take(&mut self.pending);
-        let _held = self.engine.holding_approvers(&pending.given).await?;
         let at = self.engine.0.clock.now();
         let transition = Transition {
             task: self.task.id.clone(),
@@ -502,6 +536,8 @@ impl Runner {
             blobs: pending.blobs,
             state: self.task.state,
             wake_at,
+            keeps,
+            rules,
             pokes_seen: self.row.pokes,
             approvals: pending.approvals,
             keyvalue: pending.keyvalue,

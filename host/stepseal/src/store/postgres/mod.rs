@@ -2,10 +2,11 @@
 //!
 //! The row `log_head` is locked by whoever writes, from the beginning of a transaction to its end. So transactions that write follow each
 //! other, on however many hosts, and the order of the log is the order of the commits; what a transaction has read cannot change before it
-//! commits. No process-wide lock is needed for that.
+//! commits. No process-wide lock is needed for that. Which host runs which task is in [`hosts`].
 
 pub(super) mod batch;
 mod connection;
+pub(super) mod hosts;
 pub(super) mod nodes;
 mod open;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod url;
 pub mod version;
 
 pub(in crate::store) use connection::{ANSWER_WALL_MAX, Connection, Options, silent};
+pub(in crate::store) use hosts::{Hosts, TELL};
 pub use url::{BadUrl, DatabaseUrl};
 
 use std::time::Duration;
@@ -22,14 +24,19 @@ use super::StoreError;
 use super::sql::ask::Readers;
 use super::sql::{SqlStore, connection as either};
 
-/// Who else may serve the database.
+/// Who else may have the database open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// Nobody: whoever opens it so while another one has it is refused, until that one has closed it or is gone.
     Alone,
+    /// Other hosts, which all have joined ([`Store::join`](super::Store::join)) before they run tasks.
+    Together,
     /// Anybody. The data stays whole; tasks may be run twice.
     Shared,
 }
+
+/// The longest lease of a host: after it, every other one takes it for gone, whatever it says itself.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Opens the database and brings its schema up to date. Must be called inside a tokio runtime, on which the writer then lives.
 ///
@@ -47,7 +54,9 @@ async fn open_within(
     wall: Duration,
 ) -> Result<SqlStore, StoreError> {
     let opened = open::open(url, sharing, wall).await?;
+    let hosts = Hosts::new(&opened.options, PATIENCE);
     Ok(SqlStore::new(
+        Some(hosts),
         Readers::Postgres(opened.readers),
         either::Connection::Postgres(Box::new(opened.writer)),
         either::Options::Postgres(opened.options),

@@ -20,6 +20,7 @@ mod server;
 #[path = "../../../../../tests/proxy.rs"]
 mod proxy;
 
+mod hosts;
 mod parity;
 
 /// A schema of its own.
@@ -362,6 +363,9 @@ async fn every_query_goes_along_an_index() {
         (log::RECORDS_FROM, "bigint, bigint"),
         (log::HEAD, ""),
         (nodes::NODES, ""),
+        (tasks::HELD, "bigint"),
+        (super::hosts::TAKE_UP, "bigint, text[]"),
+        (super::hosts::RELEASE, "bigint"),
         (batch::QUESTIONS, ""),
         (batch::ANSWER, ""),
     ] {

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Arguments as _, Encode, FromRow, Postgres, Sqlite, Type};
 
 use super::connection::Connection;
-use crate::store::{StoreError, postgres};
+use crate::store::{News, StoreError, postgres};
 
 /// A value that both databases take.
 pub(in crate::store) trait Value:
@@ -93,6 +93,19 @@ impl Work<'_> {
                 Self::Postgres(connection) => At::Postgres(connection, PgArguments::default()),
             },
         )
+    }
+}
+
+impl Work<'_> {
+    /// Tells other hosts, once what is done here is committed.
+    pub(in crate::store) async fn tell(&mut self, news: &News) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(_) => {
+                let told = self.ask(postgres::TELL).bind(news.to_text());
+                told.one::<(String,)>().await.map(drop)
+            }
+        }
     }
 }
 

@@ -81,6 +81,19 @@ impl Connection {
         }
     }
 
+    /// Joins the hosts of the database; of a file there is one.
+    pub(super) async fn join(
+        &mut self,
+        name: String,
+        lease_ms: i64,
+        keys: Option<String>,
+    ) -> Result<String, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(String::new()),
+            Self::Postgres(connection) => connection.join(name, lease_ms, keys).await,
+        }
+    }
+
     /// Whether it may be used again.
     pub(super) fn is_whole(&self) -> bool {
         match self {

@@ -109,6 +109,17 @@ impl Writer {
             .await
     }
 
+    /// Joins the hosts of the database; gives the keys of its log, which must be `keys` for one that comes back.
+    pub(in crate::store) async fn join(
+        &self,
+        name: String,
+        lease_ms: i64,
+        keys: Option<String>,
+    ) -> Result<String, StoreError> {
+        self.run(move |connection| Box::pin(connection.join(name, lease_ms, keys)))
+            .await
+    }
+
     /// Makes the database forget what it was about to write again, where it can.
     pub(in crate::store) async fn cut_log(&self) -> Result<(), StoreError> {
         self.run(|connection| Box::pin(connection.cut_log())).await
@@ -276,6 +287,7 @@ fn repeat(error: &StoreError) -> StoreError {
             why: why.clone(),
         },
         StoreError::Busy => StoreError::Busy,
+        StoreError::Lost => StoreError::Lost,
         StoreError::Database(error) => {
             StoreError::Database(sqlx::Error::Io(io::Error::other(error.to_string())))
         }
