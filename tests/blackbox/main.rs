@@ -18,6 +18,7 @@ mod erasure;
 mod host;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod hosts;
 mod keys;
 mod languages;
 mod log;

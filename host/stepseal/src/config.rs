@@ -38,6 +38,8 @@ pub struct ServeSettings {
     pub database: Option<DatabaseUrl>,
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
+    /// Where components are that all hosts of a database find, besides its directory.
+    pub components: Option<PathBuf>,
     /// How long other hosts wait for one that is silent before they take over what it runs.
     pub lease: Duration,
     /// How many tasks it takes.
@@ -96,6 +98,9 @@ pub enum ConfigError {
     /// A policy of witnesses that a host cannot follow.
     #[error("the witness policy: {0}")]
     Witnesses(String),
+    /// Where components were to be kept is no directory.
+    #[error("--components {}: there is no such directory", .0.display())]
+    Components(PathBuf),
     /// A lease that cannot be kept.
     #[error(
         "--lease {0}: a lease has 2 to {max} s, since after {max} s every other host takes a silent one for gone, whatever its lease",
@@ -114,6 +119,9 @@ impl ServeSettings {
     /// Refuses an address that other machines reach, unless that was allowed, and witnesses that cannot be asked.
     pub fn check(&self) -> Result<(), ConfigError> {
         check_listen(self.listen, self.allow_remote)?;
+        if let Some(path) = self.components.as_ref().filter(|path| !path.is_dir()) {
+            return Err(ConfigError::Components(path.clone()));
+        }
         if !(LEASE_MIN..=PATIENCE).contains(&self.lease) {
             return Err(ConfigError::Lease(self.lease.as_secs()));
         }
@@ -308,6 +316,7 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            components: None,
             lease: Duration::from_secs(LEASE_S_DEFAULT),
             tasks: TaskLimits::default(),
             keep_payloads: None,
@@ -329,6 +338,7 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            components: None,
             lease: Duration::from_secs(lease),
             tasks: TaskLimits::default(),
             keep_payloads: None,
@@ -352,6 +362,7 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            components: None,
             lease: Duration::from_secs(LEASE_S_DEFAULT),
             tasks: TaskLimits::default(),
             keep_payloads: None,

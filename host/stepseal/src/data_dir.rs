@@ -12,6 +12,7 @@
 //!   head                the last checkpoint that was signed; the database must not be behind it   0600
 //!   keys/cache.key      authenticates `cache/`; may be deleted together with it   0600
 //!   token               what clients show   0600
+//!   name                which host this is among those of one database
 //!   serve.lock          held by the one host that serves this directory
 //!   address             where that host listens
 //! ```
@@ -26,7 +27,6 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use stepseal_receipts::digest::Digest;
 use stepseal_receipts::keys::{PublicKey, SigningKey};
 use stepseal_receipts::record::KeyRole;
 
@@ -344,10 +344,16 @@ impl Held {
         })
     }
 
-    /// The name of this directory among those of hosts on one database. It says nothing of the keys, and a copy made with `keys copy` has another.
+    /// The name of this directory among those of hosts on one database, made where there is none. Whoever holds the directory has outlived whoever
+    /// had it before.
     pub fn name(&self, clock: &dyn Clock) -> Result<String, DataDirError> {
-        let key = cache_key(&self.dir.cache_key(), clock)?;
-        Ok(Digest::of(&[b"stepseal host\n", &key[..]].concat()).to_hex())
+        let path = self.dir.root.join("name");
+        if let Some(name) = read_small(&path)? {
+            return Ok(name.trim().to_owned());
+        }
+        let name = clock.id();
+        write_secret(&path, format!("{name}\n").as_bytes())?;
+        Ok(name)
     }
 
     /// Takes over what hosts of one log share: keys, token, secrets and the last head.

@@ -268,6 +268,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | ConfigError::Remote(_)
             | ConfigError::Witnesses(_)
             | ConfigError::Lease(_)
+            | ConfigError::Components(_)
             | ConfigError::Database(_),
         ) => return 2,
         Some(ConfigError::DataDir(_)) | None => {}

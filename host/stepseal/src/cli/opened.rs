@@ -1,5 +1,6 @@
 //! A data directory opened for work: its database and its engine, which runs no task until it is told to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(super) struct Opened {
 pub(super) struct OpenOptions {
     /// Where the database is, if not in the directory.
     pub(super) database: Option<DatabaseUrl>,
+    /// Where other hosts of the log find components too.
+    pub(super) shared_components: Option<PathBuf>,
     /// Whether other hosts may serve the database too.
     pub(super) together: bool,
     /// Names a new log; a log keeps the name it began with.
@@ -71,6 +74,7 @@ impl Opened {
             sandbox,
             clock: Arc::new(SystemClock),
             components: dir.components(),
+            shared_components: options.shared_components,
             record_key: keys.record,
             log_key: keys.log,
             log_key_before: keys.log_before,

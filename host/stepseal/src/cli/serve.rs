@@ -60,6 +60,9 @@ pub(super) struct Serve {
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// Keep components where all hosts of a database find them: a directory that each of them reaches.
+    #[arg(long, value_name = "DIRECTORY", env = "STEPSEAL_COMPONENTS")]
+    components: Option<PathBuf>,
     /// Where several hosts serve one database: let the others take over what this one runs once it was silent for so long.
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_S_DEFAULT)]
     lease: u64,
@@ -85,6 +88,7 @@ impl Serve {
             data: context.data.clone(),
             database: context.database.clone(),
             origin: self.origin,
+            components: self.components,
             lease: Duration::from_secs(self.lease),
             tasks: TaskLimits {
                 running: self.running,
@@ -151,6 +155,7 @@ async fn serve(
         witnesses: settings.witnesses.clone(),
         http_roots: settings.http_roots.clone(),
         compiled_bytes_max: Some(compiled_bytes_max),
+        shared_components: settings.components.clone(),
         together: true,
         ..OpenOptions::default()
     };

@@ -9,6 +9,7 @@ pub mod approvals;
 pub mod approvers;
 mod buckets;
 pub mod components;
+pub mod content;
 mod erasure;
 pub mod error;
 pub mod event;
@@ -55,7 +56,8 @@ pub(crate) use verdict::{POLICY_FAILED, Said};
 
 use crate::clock::Clock;
 use crate::store::{KeyRow, Store};
-use components::{Content, Registry};
+use components::Registry;
+use content::Content;
 use metrics::Metrics;
 use policies::Rules;
 use secrets::SecretStore;
@@ -76,6 +78,8 @@ pub struct EngineSettings {
     pub clock: Arc<dyn Clock>,
     /// The directory of components' bytes.
     pub components: PathBuf,
+    /// Where other hosts of the log find them too.
+    pub shared_components: Option<PathBuf>,
     /// Signs records.
     pub record_key: SigningKey,
     /// Signs checkpoints.
@@ -186,7 +190,7 @@ impl Engine {
             store: settings.store,
             sandbox: settings.sandbox,
             clock: settings.clock,
-            content: Content::new(settings.components),
+            content: Content::with_shared(settings.components, settings.shared_components),
             record_key: settings.record_key,
             log_key: settings.log_key,
             log_key_before,

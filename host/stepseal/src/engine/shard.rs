@@ -8,7 +8,7 @@ use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::record::{KeyRole, Kind, Record, Shard, ShardHead};
 use stepseal_receipts::tree::verify_consistency;
 
-use super::components::Content;
+use super::content::Content;
 use super::policies::BindPolicy;
 use super::{Actor, Engine, EngineError};
 use crate::data_dir::{read_small, write_secret};
