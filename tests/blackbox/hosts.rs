@@ -269,7 +269,7 @@ impl Load {
         let mut response = request.send_json(transfer(n)).ok()?;
         let body: Value = response.body_mut().read_json().ok()?;
         let status = response.status().as_u16();
-        assert!(status < 300 || status >= 429, "{status} {body:#}");
+        assert!(!(300..429).contains(&status), "{status} {body:#}");
         (status < 300).then(|| id(&body))
     }
 

@@ -70,9 +70,10 @@ impl Engine {
         if !self.0.store.is_shared() {
             return Ok(());
         }
-        let _turn = match known {
-            true => None,
-            false => Some(self.0.strangers.lock().await),
+        let _turn = if known {
+            None
+        } else {
+            Some(self.0.strangers.lock().await)
         };
         let version = self.0.store.rules_version().await?;
         if self.0.tenants.version() == version {
