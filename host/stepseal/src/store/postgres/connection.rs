@@ -65,19 +65,38 @@ pub(in crate::store) struct Options {
 
 impl Options {
     pub(in crate::store) async fn connect(&self) -> Result<Connection, StoreError> {
-        let link = timeout(self.wall, self.reach()).await;
-        Ok(Connection {
-            link: link.map_err(|_| silent(self.wall))??,
+        Ok(self.enter(false).await?.0)
+    }
+
+    /// The first connection of this process, and whether it has the database to itself until [`Connection::settle`].
+    pub(super) async fn connect_first(&self) -> Result<(Connection, bool), StoreError> {
+        self.enter(true).await
+    }
+
+    async fn enter(&self, is_first: bool) -> Result<(Connection, bool), StoreError> {
+        let link = timeout(self.wall, self.reach(is_first)).await;
+        let (link, is_alone) = link.map_err(|_| silent(self.wall))??;
+        let connection = Connection {
+            link,
             options: self.clone(),
             is_begun: false,
             seen: None,
             has_others: false,
-        })
+        };
+        Ok((connection, is_alone))
     }
 
-    async fn reach(&self) -> Result<PgConnection, StoreError> {
+    async fn reach(&self, is_first: bool) -> Result<(PgConnection, bool), StoreError> {
         let mut connection = self.connect.connect().await?;
         sqlx::raw_sql(ALONE_WAIT).execute(&mut connection).await?;
+        // Before the lock that is shared: of hosts that start at once, one has it to itself first and the others wait.
+        let is_alone = match self.sharing {
+            Sharing::Together if is_first => {
+                let alone = sqlx::query_scalar(ALONE_AT_FIRST);
+                alone.fetch_one(&mut connection).await?
+            }
+            sharing => sharing != Sharing::Together,
+        };
         let held = match self.sharing {
             Sharing::Alone => Some(ALONE),
             Sharing::Together => Some(TOGETHER),
@@ -90,7 +109,7 @@ impl Options {
                 .map_err(|error| self.taken(error))?;
         }
         sqlx::raw_sql(LOCK_WAIT).execute(&mut connection).await?;
-        Ok(connection)
+        Ok((connection, is_alone))
     }
 
     fn taken(&self, error: sqlx::Error) -> StoreError {
@@ -153,7 +172,7 @@ impl Connection {
         self.is_begun = true;
         match begin(&mut self.link).await {
             Err(error) if is_broken(&error) => {
-                self.link = self.options.reach().await?;
+                (self.link, _) = self.options.reach(false).await?;
                 begin(&mut self.link).await
             }
             begun => begun,
@@ -202,16 +221,7 @@ impl Connection {
         Ok(found)
     }
 
-    /// Whether the database is to itself for now. What is to be done alone at the beginning is done then.
-    pub(super) async fn is_alone(&mut self) -> Result<bool, StoreError> {
-        if self.options.sharing != Sharing::Together {
-            return Ok(true);
-        }
-        let alone = sqlx::query_scalar(ALONE_AT_FIRST);
-        Ok(alone.fetch_one(&mut self.link).await?)
-    }
-
-    /// Lets others have it too, after [`Connection::is_alone`]. One that is to have it to itself forgets the hosts before.
+    /// Lets others have it too, where it was had alone for the beginning. One that is to have it to itself forgets the hosts before.
     pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
         match self.options.sharing {
             Sharing::Together => {

@@ -27,7 +27,7 @@ use crate::store::{News, StoreError};
 const CONNECTIONS_MAX: u32 = 3;
 
 /// The longest that a host waits before it says again that it is there, and looks whether the others are.
-const BEAT_EVERY_MAX: Duration = Duration::from_secs(2);
+const BEAT_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// Beats in a lease, at least: one that is late is not the end.
 const BEATS_IN_LEASE: u32 = 4;

@@ -71,8 +71,7 @@ async fn open_it(
         shown: url.to_string(),
     };
     // Before anything is looked at or changed: whoever serves it may be an older program.
-    let mut writer = options.connect().await?;
-    let is_alone = writer.is_alone().await?;
+    let (mut writer, is_alone) = options.connect_first().await?;
     let is_current = inspect(&mut writer.link, url).await?;
     if !is_alone && !is_current {
         return Err(StoreError::Unusable {
