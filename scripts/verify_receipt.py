@@ -164,7 +164,9 @@ def tell(story, record):  # goes on with the story by one record, if that can ha
     foreign = OF_ACTS if kind[:4] == "step" else (*OF_ACTS, "approvals")
     need(not any(record[name] not in (None, []) for name in foreign), f"a {kind} record has none of {foreign}")
     if kind == "task.close":
-        can = status in (("ok", "failed", "denied", "cancelled") if story.task == "running" else ("denied", "cancelled"))
+        story.code = (record["outcome"] or {"code": None})["code"]
+        unrun = (status, story.code) in (("failed", "timeout"), ("ok", "in-part"))  # no step need have a record then
+        can = status in (("ok", "failed", "denied", "cancelled") if story.task == "running" or unrun else ("denied", "cancelled"))
         story.task = need(can and story.task in ("queued", "running"), f"a task that is {story.task} cannot end {status}", status)
     if kind[:4] == "task": return
     need(step and story.task in ("queued", "running"), f"it says no step, or the task is {story.task}")
@@ -177,7 +179,7 @@ def tell(story, record):  # goes on with the story by one record, if that can ha
     ends = known.state == "authorized" and kind != "step.authorized" and (kind != "step.denied" or runs(record))
     need(ends or known.state in ("pending", "failed"), f"{kind} cannot follow: the attempt is {known.state}")
     check_attempt(record, known.authorized, opened)
-    known.state, known.step = "cancelled" if status == "cancelled" else kind[5:], step
+    known.state, known.step, known.output = "cancelled" if status == "cancelled" else kind[5:], step, record["output"]
     known.authorized = record if kind == "step.authorized" else None
 def check_attempt(record, authorized, opened):
     kind, fuel, approvals, rules, ran = record["kind"], record["fuel"], record["approvals"], enforced(record), runs(record)
@@ -205,16 +207,64 @@ def check_attempt(record, authorized, opened):
     need(kind != "step.authorized" or allowed, "nobody allowed the effectful step")
     need(not after or denied(record) or rejected or record["outcome"]["code"] is not None, "nothing says who denied the step")
 def payload_of(blob): return need(blob.startswith(BLIND1) and len(blob) >= len(BLIND1) + 32, "no blind1 blob", blob[len(BLIND1) + 32:])
+NOTHING, PLAN = object(), {"timeout_ms?": lambda value: need(isinstance(value, float), "it is no number", value), "not_before?": time,
+    "steps": [{"id": text, "with?": anything, "if?": anything, "on_failure?": anything}, 0, END]}
+def unescape(token): return token.replace("~1", "/").replace("~0", "~")
+def root_of(reference):  # the step into whose output a $ref points, None where that is the task's input; and the pointer below
+    found = re.fullmatch(r"#/(?:input|steps/([^/]*)/output)((?:/.*)?)", str(reference.get("$ref")), re.S)
+    return found and (None if found[1] is None else unescape(found[1]), found[2])
+def references(value):  # every $ref in an input
+    if isinstance(value, dict) and "$ref" in value: return [value] if value.keys() <= {"$ref", "default"} and root_of(value) else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [found for item in inner for found in references(item)]
+def below(value, pointer):  # what a JSON Pointer points at (RFC 6901)
+    for token in map(unescape, pointer.split("/")[1:]):
+        number = int(token) if isinstance(value, list) and re.fullmatch("0|[1-9][0-9]{0,8}", token, re.A) else END
+        if isinstance(value, dict) and token in value: value = value[token]
+        elif isinstance(value, list) and number < len(value): value = value[number]
+        else: return NOTHING
+    return value
+def fate(step, look):  # what the rules of the plan say of a step: None where they look at what is not disclosed (§5, Plan)
+    condition = step["if"]
+    asks = isinstance(condition, dict) and condition.keys() <= {"$ref", "default", "equals"} and root_of(condition)
+    if condition is not None and not asks: return "runs"  # into a failure, here and below
+    for reference in references(step["with"]) + [condition] * bool(asks):
+        if root_of(reference)[0] is not None and "default" not in reference and look(root_of(reference)[0]) is NOTHING: return "skipped"
+    if condition is None: return "runs"
+    if (found := look(asks[0])) is None: return None
+    found = below(found[0], asks[1]) if found is not NOTHING else NOTHING
+    found = condition.get("default", NOTHING) if found is NOTHING else found
+    if found is NOTHING or "equals" not in condition: return "skipped" if found is False else "runs"
+    return "runs" if canonical(found) == canonical(condition["equals"]) else "skipped"
+def check_plan(plan, story, blobs, close):
+    plan = read(PLAN, parse(payload_of(plan), PLAN_BYTES_MAX, 128), True)
+    def look(step):  # what a $ref can point into, in a list; NOTHING where there is nothing, None where it is not disclosed
+        known = story.steps.get(step) if step is not None else types.SimpleNamespace(state="completed", output=story.opened["input"])
+        if not known or known.state != "completed": return NOTHING
+        blob = known.output and blobs.get(known.output["digest"])
+        return [parse(payload_of(blob), PLAN_BYTES_MAX, 128)] if blob else None
+    named, records = [step["id"] for step in plan["steps"]], story.steps
+    need(all(named[known.step["index"]:][:1] == [name] for name, known in records.items()), "a step is not at its place of the plan")
+    fates = {step["id"]: fate(step, look) for step in plan["steps"] if step["id"] in records or story.task == "ok"}
+    need("skipped" not in {fates[name] for name in records}, "a step has a record although the plan's rules skip it")
+    need("runs" not in {word for name, word in fates.items() if name not in records}, "a step has no record although the task is ok")
+    kept = all(known.state == "completed" for known in records.values()) and len(records) == len(named)
+    need(story.task != "ok" or kept != (story.code == "in-part"), "the code is not right: in-part is said where not every step succeeded")
+    lets = {step["id"] for step in plan["steps"] if step["on_failure"] == "continue"}
+    failed = {name for name, known in records.items() if known.state == "failed"}
+    need(story.task != "ok" or failed <= lets, "the task is ok although a step failed that the plan does not let fail")
+    if (story.task, story.code) != ("failed", "timeout"): return
+    began, ended = story.opened["time"], need(plan["timeout_ms"], "the task ran out of its time, and its plan sets none") and close["time"]
+    ends = began and max(began["start"], plan["not_before"] or began["start"]) + datetime.timedelta(milliseconds=plan["timeout_ms"])
+    need(not began or not ended or ended["end"] >= ends, "the task ran out of its time before it was over")
 def check_end(entries, story, blobs, allow_open):  # whether the receipt tells the whole of the task; returns whether that is closed
     plan, close, states = blobs.get(story.opened["plan"]), entries[-1].record, {known.state for known in story.steps.values()}
-    if plan is not None:
-        steps = read({"steps": [{"id": text}, 0, END]}, parse(payload_of(plan), PLAN_BYTES_MAX, 128), True)["steps"]
-        placed = all(steps[known.step["index"]:][:1] == [{"id": name}] for name, known in story.steps.items())
-        missing = story.task == "ok" and {step["id"] for step in steps} - story.steps.keys()
-        need(placed and not missing, "a step is not at its place of the plan, or has no record although the task is ok")
+    if plan is not None: check_plan(plan, story, blobs, close)
     if close["kind"] != "task.close": return need(allow_open, "open: tail unproven, task.close is missing (see --allow-open)", False)
     need((close["records"], close["head"]) == (len(entries), entries[-2].leaf), "records or head of task.close are wrong")
-    fits = {"ok": states <= {"completed"}, "failed": "failed" in states, "denied": "denied" in states or denied(story.opened)}
+    let_fail = {"failed"} if story.code == "in-part" else set()
+    fits = {"ok": states <= {"completed"} | let_fail, "failed": "failed" in states or story.code == "timeout",
+            "denied": "denied" in states or denied(story.opened)}
     need(fits.get(story.task, True) and "authorized" not in states, "the steps did not end so, or one was authorized and has no result")
 def check_envelopes(envelopes, entries, approvers):
     given = [(approval, entry.index) for entry in entries for approval in entry.record["approvals"]]
@@ -244,7 +294,8 @@ def check_chain(entries, origin):
         expected = (before.record["task"]["seq"] + 1, before.leaf) if before else (0, None)
         need(risen and (task["seq"], task["prev"]) == expected, "a record is missing, doubled, out of order or of another task")
         need((record["kind"] == "task.open") == (not before), "exactly the first record of a task is task.open")
-    story = need(entries, "no entry", types.SimpleNamespace(task="queued", steps={}, places={}, opened=entries and entries[0].record))
+    opened = need(entries, "no entry") and entries[0].record
+    story = types.SimpleNamespace(task="queued", code=None, steps={}, places={}, opened=opened)
     for entry in entries: tell(story, entry.record)
     return story
 def read_receipt(data):

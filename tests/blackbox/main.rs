@@ -32,6 +32,7 @@ mod receipts;
 mod recovery;
 mod replay;
 mod requests;
+mod rules;
 mod server;
 mod support;
 mod tasks;

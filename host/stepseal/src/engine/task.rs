@@ -9,14 +9,15 @@ use std::sync::Arc;
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::payload::{BLIND1_PREFIX, SALT_BYTES};
+use stepseal_receipts::plan::{Fate, Root, Source, fate};
 use stepseal_receipts::record::Status;
 use stepseal_receipts::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 use stepseal_receipts::time::Timestamp;
 
 use super::event::Event;
 use super::payload::{Payload, StoredPayload};
-use super::plan::Plan;
-use super::verdict::Judgement;
+use super::plan::{OnFailure, Plan};
+use super::verdict::{Again, Judgement};
 use super::{Engine, EngineError};
 use crate::store::TaskRow;
 
@@ -64,6 +65,8 @@ pub(crate) struct StepProgress {
     pub(crate) value: Option<Arc<Value>>,
     /// When the next attempt may begin.
     pub(crate) retry_at: Option<Timestamp>,
+    /// A person must be asked for the next attempt, or was for this one.
+    pub(crate) again: Option<Again>,
     pub(crate) status: Option<Status>,
     pub(crate) message: Option<String>,
     pub(crate) fuel: Option<u64>,
@@ -132,12 +135,60 @@ impl Task {
         self.steps[index].state.0
     }
 
-    /// Whether everything step `index` needs has succeeded.
+    /// Whether everything that step `index` needs is settled.
     pub(crate) fn is_ready(&self, index: usize) -> bool {
-        self.plan.steps[index].needs.iter().all(|need| {
-            self.index_of(need)
-                .is_some_and(|at| self.step_state(at) == StepState::Succeeded)
+        let needs = self.plan.steps[index].needs.iter();
+        needs
+            .map(|need| self.index_of(need))
+            .all(|at| at.is_some_and(|at| self.is_settled(at)))
+    }
+
+    /// What the rules of the plan say of step `index`, once what it needs is settled.
+    pub(crate) fn fate(&self, index: usize) -> Fate {
+        let step = &self.plan.steps[index];
+        fate(&step.with, step.condition.as_ref(), &|root| match root {
+            Root::Input => Source::Is(self.input.value()),
+            Root::Output(id) => match self.index_of(id) {
+                Some(at) if self.step_state(at) == StepState::Succeeded => {
+                    let value = self.steps[at].value.as_deref();
+                    value.map_or(Source::Unknown, Source::Is)
+                }
+                _ => Source::Nothing,
+            },
         })
+    }
+
+    /// Whether step `index` is over and the task goes on.
+    pub(crate) fn is_settled(&self, index: usize) -> bool {
+        match self.step_state(index) {
+            StepState::Succeeded | StepState::Skipped => true,
+            StepState::Failed => self.lets_fail(index),
+            _ => false,
+        }
+    }
+
+    /// Whether the plan goes on where step `index` fails.
+    fn lets_fail(&self, index: usize) -> bool {
+        self.plan.steps[index].on_failure == Some(OnFailure::Continue)
+    }
+
+    /// Whether a step was denied or has failed for good, so that the task does.
+    pub(crate) fn is_failing(&self) -> bool {
+        (0..self.steps.len()).any(|index| match self.step_state(index) {
+            StepState::Denied => true,
+            StepState::Failed => !self.lets_fail(index),
+            _ => false,
+        })
+    }
+
+    /// When the next attempt of step `index` may begin, as far as it is a question of time.
+    pub(crate) fn due_at(&self, index: usize) -> Option<Timestamp> {
+        let of_step = self.plan.steps[index].not_before;
+        let retry_at = self.steps[index].retry_at;
+        [self.plan.not_before, of_step, retry_at]
+            .into_iter()
+            .flatten()
+            .max()
     }
 
     /// The index of the step with this id.
@@ -167,8 +218,10 @@ impl Task {
             Event::TaskStarted {} => self.move_task(TaskEvent::Start, None)?,
             Event::TaskWaiting {} => self.move_task(TaskEvent::Wait, None)?,
             Event::TaskResumed {} => self.move_task(TaskEvent::Resume, None)?,
-            Event::TaskSucceeded {} => self.move_task(TaskEvent::Succeed, None)?,
-            Event::TaskFailed { reason } => self.move_task(TaskEvent::Fail, Some(reason))?,
+            Event::TaskSucceeded { reason } => {
+                self.move_task(TaskEvent::Succeed, reason.as_ref())?;
+            }
+            Event::TaskFailed { reason, .. } => self.move_task(TaskEvent::Fail, Some(reason))?,
             Event::TaskDenied { reason } => self.move_task(TaskEvent::Deny, Some(reason))?,
             Event::TaskCancelled {} => self.move_task(TaskEvent::Cancel, None)?,
             Event::StepJudged {
@@ -183,6 +236,7 @@ impl Task {
                 *step = StepProgress {
                     state: step.state,
                     attempt: *attempt,
+                    again: step.again.take(),
                     ..StepProgress::default()
                 };
                 step.judged = Some(JudgedAttempt {
@@ -224,14 +278,26 @@ impl Task {
                 step.message.clone_from(message);
                 step.fuel = *fuel;
             }
-            Event::StepRetrying { step, at, .. } => {
-                self.move_step(step, StepEvent::Retry)?.retry_at = Some(*at);
+            Event::StepRetrying {
+                step,
+                attempt,
+                at,
+                asks,
+            } => {
+                let step = self.move_step(step, StepEvent::Retry)?;
+                step.retry_at = Some(*at);
+                step.again = asks.map(|why| Again {
+                    why,
+                    attempt: *attempt,
+                    message: step.message.clone(),
+                });
             }
             Event::StepVoided { step, attempt, .. } => {
                 let step = self.move_step(step, StepEvent::Void)?;
                 // The same attempt is judged again.
                 *step = StepProgress {
                     attempt: attempt - 1,
+                    again: step.again.take(),
                     ..StepProgress::default()
                 };
             }
@@ -240,8 +306,10 @@ impl Task {
                 step.status = Some(Status::Denied);
                 step.message = Some(message.clone());
             }
-            Event::StepSkipped { step } => {
-                self.move_step(step, StepEvent::Skip)?;
+            Event::StepSkipped { step, reason } => {
+                self.move_step(step, StepEvent::Skip)?
+                    .message
+                    .clone_from(reason);
             }
             Event::StepCancelled { step } => {
                 self.move_step(step, StepEvent::Cancel)?.status = Some(Status::Cancelled);

@@ -223,7 +223,7 @@ impl Engine {
             records: Vec::new(),
             blobs: vec![plan.to_blob(), task.input.to_blob()],
             state: TaskState::Queued,
-            wake_at: Some(now),
+            wake_at: Some(task.plan.not_before.map_or(now, |at| at.max(now))),
             keeps: false,
             rules: Some(rules.version),
             pokes_seen: 0,
@@ -280,7 +280,9 @@ impl Engine {
         mut first: Transition,
         waits: bool,
     ) -> Result<Accept, CommitError> {
-        let (room, tenant) = (self.room_for(&task), Arc::clone(&task.tenant));
+        let is_due = first.wake_at <= Some(first.at);
+        let room = is_due.then(|| self.room_for(&task)).flatten();
+        let tenant = Arc::clone(&task.tenant);
         if waits && let Some(room) = room {
             let (reply, accepted) = oneshot::channel();
             let new = row.task.clone();
@@ -316,7 +318,9 @@ impl Engine {
                     },
                     room,
                 ),
-                None => self.run_later(&tenant),
+                None if is_due => self.run_later(&tenant),
+                // The scheduler sleeps until the next one that it knows of.
+                None => self.0.wake.notify_one(),
             }
         }
         Ok(accept)
@@ -383,6 +387,7 @@ impl Engine {
             for step in &task.plan.steps {
                 events.push(Event::StepSkipped {
                     step: step.id.clone(),
+                    reason: None,
                 });
             }
             events.push(Event::TaskDenied {

@@ -2,21 +2,24 @@
 
 pub(crate) mod check;
 mod refs;
+mod retry;
 mod submission;
 
 pub(crate) use check::Pinned;
 pub use check::{CheckedStep, PlanCheck, VerdictView};
 pub(crate) use refs::{INPUT_DEPTH_MAX, Unresolved, resolve};
+pub use retry::Retry;
 
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::time::Timestamp;
 
 use super::grants::LimitsDocument;
 
 /// A submission as it came: the request body, parsed strictly but not yet checked.
 ///
-/// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms"},"limits":{...},"approval":"required"}]},
-/// "input":any,"agent":"...","labels":{...}}`
+/// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms","backoff_max_ms","on"},"timeout_ms",
+/// "limits":{...},"approval":"required","on_failure","not_before"}],"timeout_ms","not_before"},"input":any,"agent":"...","labels":{...}}`
 pub type Submission = serde_json::Value;
 
 /// A plan whose every name is settled: what the task does, whatever is uploaded later.
@@ -25,6 +28,12 @@ pub type Submission = serde_json::Value;
 pub struct Plan {
     /// In the order the client gave.
     pub steps: Vec<PlannedStep>,
+    /// Milliseconds from when it may begin until it must be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// No step begins before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// One step of a pinned plan.
@@ -47,59 +56,42 @@ pub struct PlannedStep {
     pub with: serde_json::Value,
     /// Ids of the steps it waits for, for data or not, in plan order.
     pub needs: Vec<String>,
-    /// What happens when it is `unavailable`.
+    /// How often it is tried.
     pub retry: Retry,
     /// Limits lower than the granted ones.
     pub limits: LimitsDocument,
     /// The plan itself asks for a person.
     pub approval: bool,
+    /// What becomes of the task where it fails for good, where the plan says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+    /// It does not begin before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// It is skipped where this is not met.
+    #[serde(rename = "if", default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<serde_json::Value>,
     /// Its grants, when the task was accepted, let it touch the world.
     pub effects: bool,
 }
 
-/// How often and when an `unavailable` step is tried again.
+/// What becomes of the task where a step fails for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retry {
-    /// All attempts, the first included.
-    pub max_attempts: u32,
-    /// Milliseconds before the second attempt; twice as long before each further one.
-    pub backoff_ms: u64,
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The task fails.
+    Fail,
+    /// The other steps go on, but for those that need this one's output.
+    Continue,
+    /// A person is asked whether it is tried again.
+    Pause,
 }
 
-/// The longest wait between two attempts, in milliseconds.
-const BACKOFF_MS_MAX: u64 = 3_600_000;
-
-impl Retry {
-    /// One attempt only.
-    pub const NEVER: Self = Self {
-        max_attempts: 1,
-        backoff_ms: 0,
-    };
-
-    /// Milliseconds to wait after `attempt` failed.
-    pub fn wait_ms(&self, attempt: u32) -> u64 {
-        let doublings = attempt.saturating_sub(1).min(32);
-        self.backoff_ms
-            .saturating_mul(1 << doublings)
-            .min(BACKOFF_MS_MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_wait_is_twice_the_one_before_up_to_an_hour() {
-        let retry = Retry {
-            max_attempts: 99,
-            backoff_ms: 500,
-        };
-        assert_eq!(
-            (1..=3).map(|n| retry.wait_ms(n)).collect::<Vec<_>>(),
-            [500, 1000, 2000]
-        );
-        assert_eq!(retry.wait_ms(99), BACKOFF_MS_MAX);
+impl Plan {
+    /// When a task's time is over that was accepted at `created`.
+    pub fn deadline(&self, created: Timestamp) -> Option<Timestamp> {
+        let begins = self.not_before.unwrap_or(created).max(created);
+        let ends = begins.unix_ms().saturating_add(self.timeout_ms?);
+        Timestamp::from_unix_ms(ends).ok()
     }
 }

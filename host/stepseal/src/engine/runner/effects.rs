@@ -11,7 +11,8 @@ use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
 use crate::engine::grants::recorded;
-use crate::engine::verdict::{Composed, Judgement};
+use crate::engine::plan::OnFailure;
+use crate::engine::verdict::{Composed, Judgement, WhyAgain};
 use crate::store::{CommitError, NewBlob};
 
 /// How often a step whose reads keep changing is run again before the attempt counts as failed. From the second time on it
@@ -38,7 +39,7 @@ impl Runner {
 
     async fn ready(&mut self, ready: Ready) -> Result<(), RunError> {
         let index = ready.view.index;
-        if self.row.cancel || self.failing() {
+        if self.stopping || self.task.is_failing() {
             self.in_flight.remove(&index);
             return Ok(());
         }
@@ -94,6 +95,19 @@ impl Runner {
             unready.code,
             &unready.message,
         )
+    }
+
+    /// Fails a step whose `if` cannot be answered.
+    pub(super) async fn fail_condition(
+        &mut self,
+        index: usize,
+        message: &str,
+    ) -> Result<(), RunError> {
+        let rules = self.engine.rules().await?;
+        let bench = Bench::new(&self.engine, &self.task.plan, index, &rules).await?;
+        let attempt = self.task.steps[index].attempt + 1;
+        let (status, code) = (Status::InvalidInput, "bad-condition");
+        self.fail_unrun(index, attempt, &bench, status, code, message)
     }
 
     /// An attempt that failed before the sandbox saw it.
@@ -156,7 +170,7 @@ impl Runner {
 
     async fn ran(&mut self, mut ran: Ran) -> Result<(), RunError> {
         let index = ran.authorized.view.index;
-        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.row.cancel {
+        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.stopping {
             // Nothing ran, for want of room: that is no attempt.
             self.running.spawn(attempt::run(ran.authorized));
             return Ok(());
@@ -284,7 +298,6 @@ impl Runner {
                 ..
             } => self.emit(Event::StepCancelled { step }),
             Finish::Failed { status, .. } => {
-                let again = *status == Status::Unavailable && !self.row.cancel;
                 self.emit(Event::StepFailed {
                     step: step.clone(),
                     attempt,
@@ -293,12 +306,10 @@ impl Runner {
                     message: outcome.message,
                     fuel: Some(ran.run.fuel_used),
                 })?;
-                let retry = self.task.plan.steps[index].retry;
-                if again && attempt < retry.max_attempts {
-                    let at = self.engine.after(retry.wait_ms(attempt));
-                    self.emit(Event::StepRetrying { step, attempt, at })?;
+                match self.another(index, attempt, *status, ran.authorized.bench.effects) {
+                    Some(again) => self.emit(again),
+                    None => Ok(()),
                 }
-                Ok(())
             }
             Finish::Denied { code, message } => self.emit(Event::StepDenied {
                 step,
@@ -307,6 +318,37 @@ impl Runner {
                 message: message.clone(),
             }),
         }
+    }
+
+    /// Whether a failed attempt is followed by another one, by itself or where a person says so.
+    fn another(&self, index: usize, attempt: u32, status: Status, effects: bool) -> Option<Event> {
+        if self.stopping {
+            return None;
+        }
+        let step = &self.task.plan.steps[index];
+        let retry = &step.retry;
+        let (at, asks) = if retry.is_on(status) && attempt < retry.max_attempts {
+            (self.engine.after_attempt(retry, attempt), None)
+        } else {
+            // Who allows an effect more than one attempt wants it done.
+            let gave_up = effects && retry.is_on(status) && retry.max_attempts > 1;
+            let default = if gave_up {
+                OnFailure::Pause
+            } else {
+                OnFailure::Fail
+            };
+            if step.on_failure.unwrap_or(default) != OnFailure::Pause {
+                return None;
+            }
+            (self.engine.after(0), Some(WhyAgain::Failed))
+        };
+        let step = step.id.clone();
+        Some(Event::StepRetrying {
+            step,
+            attempt,
+            at,
+            asks,
+        })
     }
 
     fn record_result(

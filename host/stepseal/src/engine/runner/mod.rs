@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use stepseal_receipts::plan::Fate;
 use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
+use stepseal_receipts::verify::{IN_PART, TIMEOUT};
 use stepseal_sandbox::Cancel;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -169,6 +171,8 @@ pub(crate) struct Runner {
     running: JoinSet<Progress>,
     /// Approvals should be looked at: at first, and when somebody poked.
     look: bool,
+    /// What is left of the task is being given up.
+    stopping: bool,
     /// Who is told when the task is in the database, where it is not.
     accepting: Option<oneshot::Sender<Result<Accept, CommitError>>>,
 }
@@ -184,6 +188,7 @@ impl Runner {
             in_flight: BTreeSet::new(),
             running: JoinSet::new(),
             look: false,
+            stopping: false,
             accepting: None,
         }
     }
@@ -244,6 +249,14 @@ impl Runner {
             }
             if self.row.cancel {
                 self.stop().await?;
+                self.end(Event::TaskCancelled {}).await?;
+                break;
+            }
+            if self
+                .deadline()
+                .is_some_and(|deadline| deadline <= self.now())
+            {
+                self.run_out().await?;
                 break;
             }
             if std::mem::take(&mut self.look) {
@@ -263,23 +276,49 @@ impl Runner {
                 continue;
             }
             let handle = Arc::clone(&self.handle);
-            let rest = self.rest();
+            let (rest, until_due) = (self.rest(), self.until_due());
             tokio::select! {
                 Some(progress) = self.running.join_next() => self.take(landed(progress)).await?,
                 () = handle.notify.notified() => {}
+                () = sleep(until_due) => {}
                 () = sleep(rest) => self.look_up().await?,
             }
         }
         Ok(())
     }
 
-    /// How long steps may run before something else is due.
+    /// How long steps may run before what happened beside them is shown.
     fn rest(&self) -> Duration {
         let Some(since) = self.pending.since else {
             return LOOK_UP_EVERY;
         };
-        let now = self.engine.0.clock.now().unix_ms();
-        SHOW_AFTER.saturating_sub(Duration::from_millis(now.saturating_sub(since.unix_ms())))
+        SHOW_AFTER.saturating_sub(since_then(since, self.now()))
+    }
+
+    /// How long steps may run before another one may begin, or the task's time is over.
+    fn until_due(&self) -> Duration {
+        let now = self.now();
+        // What is due already waits for something else.
+        let next = self.times().filter(|at| *at > now).min();
+        next.map_or(LOOK_UP_EVERY, |next| since_then(now, next))
+    }
+
+    /// Points in time at which the task goes on by itself.
+    fn times(&self) -> impl Iterator<Item = Timestamp> {
+        let pending = (0..self.task.steps.len()).filter(|index| {
+            self.task.step_state(*index) == StepState::Pending && self.task.is_ready(*index)
+        });
+        pending
+            .filter_map(|index| self.task.due_at(index))
+            .chain(self.deadline())
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.task.plan.deadline(self.row.task.created)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.engine.0.clock.now()
     }
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
@@ -304,50 +343,63 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts every step that may go on.
+    /// Starts every step that may go on, and skips those that the plan's rules skip, until nothing more comes of it.
     async fn launch(&mut self) -> Result<(), RunError> {
-        let failing = self.failing();
-        for index in 0..self.task.steps.len() {
-            if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
-                break;
-            }
-            if self.in_flight.contains(&index) {
-                continue;
-            }
-            match self.task.step_state(index) {
-                StepState::Pending
-                    if !failing && self.task.is_ready(index) && self.is_due(index) =>
-                {
-                    self.prepare(index);
+        loop {
+            let before = self.task.events;
+            for index in 0..self.task.steps.len() {
+                if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
+                    return Ok(());
                 }
-                // Authorised before a crash, or by a person a moment ago.
-                StepState::Authorized | StepState::Running => self.resume(index).await?,
-                _ => {}
+                if self.in_flight.contains(&index) {
+                    continue;
+                }
+                match self.task.step_state(index) {
+                    StepState::Pending
+                        if !self.task.is_failing()
+                            && self.task.is_ready(index)
+                            && self.is_due(index) =>
+                    {
+                        self.begin_step(index).await?;
+                    }
+                    // Authorised before a crash, or by a person a moment ago.
+                    StepState::Authorized | StepState::Running => self.resume(index).await?,
+                    _ => {}
+                }
+            }
+            // What was skipped or failed at once may let others go on.
+            if self.task.events == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Begins a step whose turn it is, or does what the plan's rules say in place of it.
+    async fn begin_step(&mut self, index: usize) -> Result<(), RunError> {
+        match self.task.fate(index) {
+            Fate::Runs => self.prepare(index),
+            Fate::Skipped(reason) => {
+                self.begin()?;
+                let step = self.task.plan.steps[index].id.clone();
+                let reason = Some(reason);
+                self.emit(Event::StepSkipped { step, reason })?;
+            }
+            Fate::Fails(message) => self.fail_condition(index, &message).await?,
+            Fate::Unknown => {
+                let message = "what its \"if\" points at is not kept any more";
+                self.fail_condition(index, message).await?;
             }
         }
         Ok(())
     }
 
     fn is_due(&self, index: usize) -> bool {
-        self.task.steps[index]
-            .retry_at
-            .is_none_or(|at| at <= self.engine.0.clock.now())
-    }
-
-    /// Whether a step has failed for good, so that no other is begun.
-    fn failing(&self) -> bool {
-        (0..self.task.steps.len()).any(|index| {
-            matches!(
-                self.task.step_state(index),
-                StepState::Failed | StepState::Denied
-            )
-        })
+        self.task.due_at(index).is_none_or(|at| at <= self.now())
     }
 
     fn is_over(&self) -> bool {
-        self.failing()
-            || (0..self.task.steps.len())
-                .all(|index| self.task.step_state(index) == StepState::Succeeded)
+        self.task.is_failing()
+            || (0..self.task.steps.len()).all(|index| self.task.is_settled(index))
     }
 
     /// Stores that nothing can go on before a person decides or a time comes.
@@ -355,13 +407,7 @@ impl Runner {
         if self.task.state == TaskState::Running {
             self.emit(Event::TaskWaiting {})?;
         }
-        let retry = self
-            .task
-            .steps
-            .iter()
-            .filter(|step| step.state.0 == StepState::Pending)
-            .filter_map(|s| s.retry_at);
-        let mut wake = retry.min();
+        let mut wake = self.times().min();
         for index in 0..self.task.steps.len() {
             if self.task.step_state(index) == StepState::Waiting
                 && let Some(expires) = self.approval_expiry(index).await?
@@ -376,6 +422,7 @@ impl Runner {
     async fn close(&mut self) -> Result<(), RunError> {
         let mut reason = String::new();
         let mut worst = Status::Ok;
+        let let_go = self.let_go();
         for index in 0..self.task.steps.len() {
             let step = self.task.plan.steps[index].id.clone();
             let said = self.task.steps[index].message.clone().unwrap_or_default();
@@ -383,10 +430,10 @@ impl Runner {
                 StepState::Denied if worst != Status::Denied => {
                     (worst, reason) = (Status::Denied, format!("step {step} was denied: {said}"));
                 }
-                StepState::Failed if worst == Status::Ok => {
+                StepState::Failed if worst == Status::Ok && !self.task.is_settled(index) => {
                     (worst, reason) = (Status::Failed, format!("step {step} failed: {said}"));
                 }
-                StepState::Pending => self.emit(Event::StepSkipped { step })?,
+                StepState::Pending => self.emit(Event::StepSkipped { step, reason: None })?,
                 StepState::Waiting => {
                     self.void_approval(index).await?;
                     self.emit(Event::StepCancelled { step })?;
@@ -396,15 +443,46 @@ impl Runner {
         }
         let reason = super::schema::text(&reason, super::schema::MESSAGE_BYTES_MAX);
         self.end(match worst {
-            Status::Ok => Event::TaskSucceeded {},
+            Status::Ok => Event::TaskSucceeded { reason: let_go },
             Status::Denied => Event::TaskDenied { reason },
-            _ => Event::TaskFailed { reason },
+            _ => Event::TaskFailed { reason, code: None },
         })
         .await
     }
 
+    /// Which steps have no output although nothing stands in the way of the task.
+    fn let_go(&self) -> Option<String> {
+        let of = |state| {
+            let ids = (0..self.task.steps.len()).filter(|i| self.task.step_state(*i) == state);
+            ids.map(|i| self.task.plan.steps[i].id.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let said: Vec<String> = [
+            ("failed", StepState::Failed),
+            ("skipped", StepState::Skipped),
+        ]
+        .into_iter()
+        .map(|(word, state)| (word, of(state)))
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(word, ids)| format!("{word}: {ids}"))
+        .collect();
+        let said = super::schema::text(&said.join("; "), super::schema::MESSAGE_BYTES_MAX);
+        (!said.is_empty()).then_some(said)
+    }
+
+    /// Ends a task that has had all its time.
+    async fn run_out(&mut self) -> Result<(), RunError> {
+        self.stop().await?;
+        let ms = self.task.plan.timeout_ms.unwrap_or_default();
+        let reason = format!("the task was not over after the {ms} ms that its plan gives it");
+        let code = Some(TIMEOUT.to_owned());
+        self.end(Event::TaskFailed { reason, code }).await
+    }
+
     /// Cancels what is left, once nothing runs any more.
     async fn stop(&mut self) -> Result<(), RunError> {
+        self.stopping = true;
         self.handle.cancel.cancel();
         while let Some(progress) = self.running.join_next().await {
             self.take(landed(progress)).await?;
@@ -422,16 +500,21 @@ impl Runner {
                 _ => {}
             }
         }
-        self.end(Event::TaskCancelled {}).await
+        Ok(())
     }
 
     /// The last event and the last record of a task.
     async fn end(&mut self, event: Event) -> Result<(), RunError> {
-        let (status, reason) = match &event {
-            Event::TaskSucceeded {} => (Status::Ok, None),
-            Event::TaskDenied { reason } => (Status::Denied, Some(reason.clone())),
-            Event::TaskCancelled {} => (Status::Cancelled, None),
-            Event::TaskFailed { reason } => (Status::Failed, Some(reason.clone())),
+        let (status, code, message) = match &event {
+            Event::TaskSucceeded { reason } => {
+                let code = reason.is_some().then(|| IN_PART.to_owned());
+                (Status::Ok, code, reason.clone())
+            }
+            Event::TaskDenied { reason } => (Status::Denied, None, Some(reason.clone())),
+            Event::TaskCancelled {} => (Status::Cancelled, None, None),
+            Event::TaskFailed { reason, code } => {
+                (Status::Failed, code.clone(), Some(reason.clone()))
+            }
             _ => unreachable!("not the end of a task"),
         };
         // Looked at whatever the other way out: a task that ends must have begun.
@@ -439,7 +522,11 @@ impl Runner {
             self.begin()?;
         }
         self.emit(event)?;
-        let now = self.engine.0.clock.now();
+        let mut now = self.now();
+        if code.as_deref() == Some(TIMEOUT) {
+            // Whatever the clock does meanwhile, the record says that it was time.
+            now = self.deadline().map_or(now, |deadline| deadline.max(now));
+        }
         let (records, head) = (self.task.records + 1, self.task.head);
         self.record(Kind::TaskClose, |record| {
             record.plan = None;
@@ -449,8 +536,8 @@ impl Runner {
             });
             record.outcome = Some(Outcome {
                 status,
-                code: None,
-                message: reason,
+                code,
+                message,
             });
             record.records = Some(records);
             record.head = head;
@@ -561,6 +648,11 @@ impl Runner {
         waiters.changed(&self.task.id);
         Ok(())
     }
+}
+
+/// How much time lies between two points in it.
+fn since_then(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_millis(now.unix_ms().saturating_sub(then.unix_ms()))
 }
 
 /// What a step that ran beside the runner brought; a panic of the host is the host's fault, not the step's.
