@@ -286,11 +286,8 @@ impl Task {
             } => {
                 let step = self.move_step(step, StepEvent::Retry)?;
                 step.retry_at = Some(*at);
-                step.again = asks.map(|why| Again {
-                    why,
-                    attempt: *attempt,
-                    message: step.message.clone(),
-                });
+                let message = step.message.clone();
+                step.again = asks.map(|why| Again::new(why, *attempt, message));
             }
             Event::StepVoided { step, attempt, .. } => {
                 let step = self.move_step(step, StepEvent::Void)?;
@@ -307,9 +304,8 @@ impl Task {
                 step.message = Some(message.clone());
             }
             Event::StepSkipped { step, reason } => {
-                self.move_step(step, StepEvent::Skip)?
-                    .message
-                    .clone_from(reason);
+                let step = self.move_step(step, StepEvent::Skip)?;
+                step.message.clone_from(reason);
             }
             Event::StepCancelled { step } => {
                 self.move_step(step, StepEvent::Cancel)?.status = Some(Status::Cancelled);

@@ -209,6 +209,14 @@ pub(crate) struct Again {
 }
 
 impl Again {
+    pub(crate) fn new(why: WhyAgain, attempt: u32, message: Option<String>) -> Self {
+        Self {
+            why,
+            attempt,
+            message,
+        }
+    }
+
     fn ask(&self) -> Ask {
         let (code, reason) = match self.why {
             WhyAgain::OutcomeUnknown => (

@@ -104,7 +104,7 @@ fn read_on(on: &Value, at: &str, faults: &mut Faults) -> Vec<Status> {
         let status = serde_json::from_value::<Status>(name.clone()).ok();
         match status {
             Some(status) if read.contains(&status) => {
-                faults.add(at, "this outcome is listed twice")
+                faults.add(at, "this outcome is listed twice");
             }
             Some(status) if CAN_RETRY.contains(&status) => read.push(status),
             Some(status) => faults.add(
