@@ -13,6 +13,8 @@ pub enum Root {
     Input,
     /// Into the output of this step.
     Output(String),
+    /// Into the item that a step runs for.
+    Item,
 }
 
 /// A `$ref`.
@@ -53,12 +55,13 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// Reads `#/input[/...]` or `#/steps/<id>/output[/...]`.
+    /// Reads `#/input[/...]`, `#/steps/<id>/output[/...]` or `#/item[/...]`.
     pub fn parse(text: &'a str, default: Option<&'a Value>) -> Result<Self, String> {
-        const FORMS: &str = "a $ref is \"#/input...\" or \"#/steps/<id>/output...\"";
+        const FORMS: &str = "a $ref is \"#/input...\", \"#/steps/<id>/output...\" or \"#/item...\"";
         let (head, rest) = cut(text.strip_prefix("#/").ok_or(FORMS)?);
         let (root, pointer) = match head {
             "input" => (Root::Input, rest),
+            "item" => (Root::Item, rest),
             "steps" => {
                 let (id, rest) = cut(rest.strip_prefix('/').ok_or(FORMS)?);
                 let (output, rest) = cut(rest.strip_prefix('/').ok_or(FORMS)?);
@@ -179,6 +182,60 @@ impl<'a> Condition<'a> {
     }
 }
 
+/// The name of a step's attempt for one of its items, from 0.
+pub fn item_id(step: &str, number: u64) -> String {
+    format!("{step}[{number}]")
+}
+
+/// The step of the plan that a record's `step.id` names, and which of its items.
+pub fn split_id(id: &str) -> (&str, Option<u64>) {
+    let parts = id.strip_suffix(']').and_then(|id| id.rsplit_once('['));
+    let split = parts.and_then(|(step, number)| Some((step, number.parse::<u64>().ok()?)));
+    match split {
+        Some((step, number)) if item_id(step, number) == id => (step, Some(number)),
+        _ => (id, None),
+    }
+}
+
+/// What a step runs for, one after the other or side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed<'a> {
+    /// These.
+    Are(&'a [Value]),
+    /// It is no array, or is nowhere, and why.
+    Not(String),
+    /// Whoever asks does not know enough.
+    Unknown,
+}
+
+/// What `in` of a step's `for_each` lists: itself, or what it points at.
+pub fn listed<'a>(source: &'a Value, look: &dyn Fn(&Root) -> Source<'a>) -> Listed<'a> {
+    let reference = match source {
+        Value::Array(items) => return Listed::Are(items),
+        Value::Object(object) => Reference::of(object),
+        _ => None,
+    };
+    let Some(Ok(reference)) = reference else {
+        return Listed::Not("\"in\" must be an array or {\"$ref\":\"#/...\"}".to_owned());
+    };
+    let found = match look(&reference.root) {
+        Source::Is(value) => value.pointer(&reference.pointer),
+        Source::Nothing => None,
+        Source::Hidden | Source::Unknown => return Listed::Unknown,
+    };
+    match found.or(reference.default) {
+        Some(Value::Array(items)) => Listed::Are(items),
+        Some(_) => Listed::Not(format!(
+            "{}, used in \"for_each\", is no array",
+            reference.text
+        )),
+        None => Listed::Not(format!(
+            "{}, used in \"for_each\", points at nothing",
+            reference.text
+        )),
+    }
+}
+
 /// What is known of what a `$ref` can point into.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
@@ -186,8 +243,21 @@ pub enum Source<'a> {
     Is(&'a Value),
     /// There is none: the step was skipped, or it failed and the plan goes on.
     Nothing,
-    /// It is not known to whoever asks.
+    /// There is a value, which whoever asks is not shown.
+    Hidden,
+    /// It is not known whether there is a value.
     Unknown,
+}
+
+/// What decides whether a step runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Its input, with `$ref`s.
+    pub with: &'a Value,
+    /// Its `if`.
+    pub condition: Option<&'a Value>,
+    /// The `in` of its `for_each`.
+    pub items: Option<&'a Value>,
 }
 
 /// What the rules of a plan say of a step whose turn it is.
@@ -205,36 +275,42 @@ pub enum Fate {
 
 /// What the rules say of a step: it is skipped where it refers, without a default, to the output of a step that has none; else where its
 /// `if` is not met.
-pub fn fate<'a>(
-    with: &'a Value,
-    condition: Option<&'a Value>,
-    look: &dyn Fn(&Root) -> Source<'a>,
-) -> Fate {
-    let condition = match condition.map(Condition::parse).transpose() {
+pub fn fate<'a>(rules: &Rules<'a>, look: &dyn Fn(&Root) -> Source<'a>) -> Fate {
+    let condition = match rules.condition.map(Condition::parse).transpose() {
         Ok(condition) => condition,
         Err(error) => return Fate::Fails(error),
     };
-    let of_with = references(with)
-        .into_iter()
+    let values = [Some(rules.with), rules.items].into_iter().flatten();
+    let of_values = values
+        .flat_map(references)
         .filter_map(|(_, read)| read.ok());
     let of_if = condition
         .as_ref()
         .map(|condition| condition.reference.clone());
-    for reference in of_with.chain(of_if) {
-        if let (Root::Output(step), None) = (&reference.root, reference.default)
-            && matches!(look(&reference.root), Source::Nothing)
-        {
-            return Fate::Skipped(format!(
-                "it needs the output of step {step}, which has none"
-            ));
+    let mut known = true;
+    for reference in of_values.chain(of_if) {
+        let (Root::Output(step), None) = (&reference.root, reference.default) else {
+            continue;
+        };
+        match look(&reference.root) {
+            Source::Nothing => {
+                return Fate::Skipped(format!(
+                    "it needs the output of step {step}, which has none"
+                ));
+            }
+            Source::Unknown => known = false,
+            Source::Is(_) | Source::Hidden => {}
         }
+    }
+    if !known {
+        return Fate::Unknown;
     }
     let Some(condition) = condition else {
         return Fate::Runs;
     };
     let reference = &condition.reference;
     let found = match look(&reference.root) {
-        Source::Unknown => return Fate::Unknown,
+        Source::Unknown | Source::Hidden => return Fate::Unknown,
         Source::Nothing => None,
         Source::Is(value) => value.pointer(&reference.pointer),
     };
@@ -300,12 +376,62 @@ mod tests {
     fn told(with: &Value, condition: &Value) -> Fate {
         let input = json!({"yes": true, "n": 1});
         let output = json!({"state": "paid", "no": false});
-        fate(with, Some(condition), &|root| match root {
+        let rules = Rules {
+            with,
+            condition: Some(condition),
+            items: None,
+        };
+        fate(&rules, &|root| match root {
             Root::Input => Source::Is(&input),
             Root::Output(step) if step == "there" => Source::Is(&output),
             Root::Output(step) if step == "gone" => Source::Nothing,
-            Root::Output(_) => Source::Unknown,
+            Root::Output(step) if step == "hidden" => Source::Hidden,
+            Root::Output(_) | Root::Item => Source::Unknown,
         })
+    }
+
+    #[test]
+    fn an_item_has_one_name() {
+        assert_eq!(split_id(&item_id("pay", 12)), ("pay", Some(12)));
+        for other in [
+            "pay",
+            "pay[]",
+            "pay[01]",
+            "pay[+1]",
+            "pay[1",
+            "pay1]",
+            "pay[18446744073709551616]",
+        ] {
+            assert_eq!(split_id(other), (other, None));
+        }
+    }
+
+    #[test]
+    fn items_are_an_array_or_where_one_is() {
+        let input = json!({"list": [1, 2], "one": 1});
+        let told = |source: Value| match listed(&source, &|root| match root {
+            Root::Input => Source::Is(&input),
+            _ => Source::Hidden,
+        }) {
+            Listed::Are(items) => Some(items.len()),
+            Listed::Not(_) => None,
+            Listed::Unknown => Some(99),
+        };
+        assert_eq!(told(json!([1, 2, 3])), Some(3));
+        assert_eq!(told(json!({"$ref": "#/input/list"})), Some(2));
+        assert_eq!(
+            told(json!({"$ref": "#/input/none", "default": []})),
+            Some(0)
+        );
+        assert_eq!(told(json!({"$ref": "#/steps/x/output"})), Some(99));
+        for wrong in [
+            json!({"$ref": "#/input/one"}),
+            json!({"$ref": "#/input/none"}),
+            json!(3),
+            json!({}),
+        ] {
+            assert_eq!(told(wrong.clone()), None, "{wrong}");
+        }
     }
 
     #[test]

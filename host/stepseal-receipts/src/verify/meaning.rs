@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::faults::{Faults, Place};
 use super::{IN_PART, Pins, Signed, TIMEOUT, act, attempt, pins};
 use crate::digest::Digest;
+use crate::plan::split_id;
 use crate::record::{Kind, Outcome, Record, Status, StepRef};
 use crate::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 
@@ -84,8 +85,9 @@ pub(super) fn check<'a>(records: &[&'a Signed], pins: &Pins, faults: &mut Faults
                     );
                     continue;
                 };
-                let first = *places.entry(step.index).or_insert(&step.id);
-                if first != step.id {
+                let (base, _) = split_id(&step.id);
+                let first = *places.entry(step.index).or_insert(base);
+                if first != base {
                     place.fault(
                         "step.index",
                         format!(

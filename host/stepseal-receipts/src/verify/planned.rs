@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::faults::Faults;
-use super::meaning::Story;
+use super::meaning::{StepStory, Story};
 use super::{Check, IN_PART, TIMEOUT};
 use crate::digest::Digest;
 use crate::json::{self, Limits, PAYLOAD_DEPTH_MAX};
 use crate::payload::{BLIND1_PREFIX, SALT_BYTES};
-use crate::plan::{Fate, Root, Source, fate};
+use crate::plan::{Fate, Listed, Root, Rules, Source, fate, listed, split_id};
 use crate::state::{StepState, TaskState};
 use crate::time::Timestamp;
 
@@ -33,14 +33,35 @@ struct Step {
     with: Value,
     #[serde(rename = "if")]
     condition: Option<Value>,
+    for_each: Option<ForEach>,
     on_failure: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ForEach {
+    #[serde(rename = "in")]
+    source: Value,
+}
+
+/// How a step ended, with all its items.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Succeeded,
+    Failed,
+    /// There is no record of it.
+    Absent,
+    /// It had no item or was skipped, which cannot be seen.
+    Unseen,
+    Otherwise,
 }
 
 /// The plan, and what else can be looked at beside it.
 struct Planned<'a> {
     plan: Plan,
     story: &'a Story<'a>,
-    /// What conditions point into, as far as it is disclosed.
+    /// The items of a step that have a record, by their numbers.
+    items: HashMap<&'a str, Vec<(u64, &'a StepStory<'a>)>>,
+    /// What rules point into, as far as it is disclosed.
     input: Option<Value>,
     outputs: HashMap<&'a str, Value>,
 }
@@ -91,38 +112,69 @@ fn read_plan(plan: &Value) -> Result<Plan, String> {
 
 impl<'a> Planned<'a> {
     fn new(plan: Plan, disclosures: &[Vec<u8>], story: &'a Story<'a>) -> Self {
+        let mut items: HashMap<&str, Vec<(u64, &StepStory<'_>)>> = HashMap::new();
+        for (id, step) in &story.steps {
+            if let (base, Some(number)) = split_id(id) {
+                items.entry(base).or_default().push((number, step));
+            }
+        }
+        for numbered in items.values_mut() {
+            numbered.sort_by_key(|(number, _)| *number);
+        }
         let mut planned = Self {
             plan,
             story,
+            items,
             input: None,
             outputs: HashMap::new(),
         };
-        let conditions = planned.plan.steps.iter();
-        if conditions
-            .filter_map(|step| step.condition.as_ref())
-            .count()
-            > 0
-        {
-            let blobs = disclosures.iter().map(|blob| (Digest::of(blob), blob));
-            let blobs: HashMap<Digest, &Vec<u8>> = blobs.collect();
-            let read = |digest: Digest| payload(blobs.get(&digest)?).ok();
-            let input = story.opened.and_then(|opened| opened.input.as_ref());
-            planned.input = input.and_then(|input| read(input.digest));
-            for (id, step) in &story.steps {
-                let output = step.output.and_then(read);
-                planned.outputs.extend(output.map(|output| (*id, output)));
-            }
+        let mut steps = planned.plan.steps.iter();
+        if steps.any(|step| step.condition.is_some() || step.for_each.is_some()) {
+            planned.read_payloads(disclosures);
         }
         planned
     }
 
-    /// Every step that has a record is one of the plan, at its place.
+    fn read_payloads(&mut self, disclosures: &[Vec<u8>]) {
+        let blobs = disclosures.iter().map(|blob| (Digest::of(blob), blob));
+        let blobs: HashMap<Digest, &Vec<u8>> = blobs.collect();
+        let read = |digest: Digest| payload(blobs.get(&digest)?).ok();
+        let input = self.story.opened.and_then(|opened| opened.input.as_ref());
+        self.input = input.and_then(|input| read(input.digest));
+        for (id, step) in &self.story.steps {
+            let output = step.output.and_then(read);
+            self.outputs.extend(output.map(|output| (*id, output)));
+        }
+        for (id, items) in &self.items {
+            let output = |(number, (place, step)): (usize, &(u64, &StepStory<'_>))| {
+                let in_order = number as u64 == *place;
+                match step.state {
+                    StepState::Succeeded => self.outputs.get(step.step.id.as_str()).cloned(),
+                    StepState::Failed => Some(Value::Null),
+                    _ => None,
+                }
+                .filter(|_| in_order)
+            };
+            let all: Option<Vec<Value>> = items.iter().enumerate().map(output).collect();
+            self.outputs.extend(all.map(|all| (*id, Value::Array(all))));
+        }
+    }
+
+    /// Every step that has a record is one of the plan, at its place; one that runs for each item has records of its items.
     fn check_places(&self, faults: &mut Faults) {
         for step in self.story.steps.values() {
             let (id, index) = (&step.step.id, step.step.index);
+            let (base, item) = split_id(id);
             let place = usize::try_from(index).ok();
             let planned = place.and_then(|place| self.plan.steps.get(place));
-            if planned.map(|planned| &planned.id) != Some(id) {
+            let fits = planned.is_some_and(|planned| {
+                // One whose items could not be told failed before it had any.
+                let is_item = item.is_some() || step.state == StepState::Failed;
+                planned.id == base
+                    && (item.is_none() || planned.for_each.is_some())
+                    && (planned.for_each.is_none() || is_item)
+            });
+            if !fits {
                 let message = format!("step {id:?} is not in the plan at its place {index}");
                 faults.add(Check::Completeness, Some(step.last_index), "plan", &message);
             }
@@ -131,33 +183,89 @@ impl<'a> Planned<'a> {
 
     fn look(&self, root: &Root) -> Source<'_> {
         let known = match root {
+            Root::Item => return Source::Unknown,
             Root::Input => self.input.as_ref(),
-            Root::Output(step) => {
-                let state = self.story.steps.get(step.as_str()).map(|step| step.state);
-                if state != Some(StepState::Succeeded) {
-                    return Source::Nothing;
-                }
+            Root::Output(step) if self.items.contains_key(step.as_str()) => {
                 self.outputs.get(step.as_str())
             }
+            Root::Output(step) => match self.story.steps.get(step.as_str()) {
+                Some(known) if known.state == StepState::Succeeded => {
+                    self.outputs.get(step.as_str())
+                }
+                None if self.has_items(step) => return Source::Unknown,
+                _ => return Source::Nothing,
+            },
         };
-        known.map_or(Source::Unknown, Source::Is)
+        known.map_or(Source::Hidden, Source::Is)
+    }
+
+    fn has_items(&self, id: &str) -> bool {
+        let mut steps = self.plan.steps.iter();
+        steps.any(|step| step.id == id && step.for_each.is_some())
+    }
+
+    /// The items of a step that runs for each of some, where they can be seen.
+    fn listed(&self, step: &'a Step) -> Option<&[Value]> {
+        let source = &step.for_each.as_ref()?.source;
+        match listed(source, &|root| self.look(root)) {
+            Listed::Are(items) => Some(items),
+            Listed::Not(_) | Listed::Unknown => None,
+        }
+    }
+
+    fn fate(&self, step: &Step) -> Fate {
+        let rules = Rules {
+            with: &step.with,
+            condition: step.condition.as_ref(),
+            items: step.for_each.as_ref().map(|each| &each.source),
+        };
+        fate(&rules, &|root| self.look(root))
+    }
+
+    /// How a step ended, and the index of a record of it that says so.
+    fn ended(&self, step: &Step) -> (Ended, Option<u64>) {
+        let of = |state| match state {
+            StepState::Succeeded => Ended::Succeeded,
+            StepState::Failed => Ended::Failed,
+            _ => Ended::Otherwise,
+        };
+        if let Some(known) = self.story.steps.get(step.id.as_str()) {
+            return (of(known.state), Some(known.last_index));
+        }
+        let Some(items) = self.items.get(step.id.as_str()) else {
+            return (self.ended_without_a_record(step), None);
+        };
+        let states = items
+            .iter()
+            .map(|(_, item)| (of(item.state), Some(item.last_index)));
+        let not_ok = states.filter(|(ended, _)| *ended != Ended::Succeeded);
+        let worst = not_ok.max_by_key(|(ended, _)| *ended == Ended::Failed);
+        worst.unwrap_or((Ended::Succeeded, None))
+    }
+
+    fn ended_without_a_record(&self, step: &Step) -> Ended {
+        if step.for_each.is_none() {
+            return Ended::Absent;
+        }
+        match (self.fate(step), self.listed(step)) {
+            (Fate::Skipped(_), _) => Ended::Absent,
+            (Fate::Runs, Some([])) => Ended::Succeeded,
+            (Fate::Runs, Some(_)) => Ended::Absent,
+            _ => Ended::Unseen,
+        }
     }
 
     /// A step has no record exactly where the plan's own rules skip it, as far as what they look at is disclosed; or where the task
     /// did not come so far.
     fn check_skipped(&self, faults: &mut Faults) {
+        let complete = self.story.task == TaskState::Succeeded;
         for step in &self.plan.steps {
+            let items = self.items.get(step.id.as_str());
             let known = self.story.steps.get(step.id.as_str());
-            let complete = self.story.task == TaskState::Succeeded;
-            if known.is_none() && !complete {
-                continue;
-            }
+            let known = known.or_else(|| items?.first().map(|(_, item)| *item));
             let id = &step.id;
-            match (
-                known,
-                fate(&step.with, step.condition.as_ref(), &|root| self.look(root)),
-            ) {
-                (Some(known), Fate::Skipped(why)) => {
+            if let Some(known) = known {
+                if let Fate::Skipped(why) = self.fate(step) {
                     let message =
                         format!("step {id:?} has a record although its plan skips it: {why}");
                     faults.add(
@@ -167,12 +275,16 @@ impl<'a> Planned<'a> {
                         &message,
                     );
                 }
-                (None, Fate::Runs | Fate::Fails(_)) => {
-                    let message =
-                        format!("the task is ok although step {id:?} of its plan has no record");
-                    faults.add(Check::Completeness, None, "plan", &message);
-                }
-                _ => {}
+            } else if complete
+                && matches!(self.fate(step), Fate::Runs | Fate::Fails(_))
+                && !matches!(self.ended(step).0, Ended::Succeeded | Ended::Unseen)
+            {
+                let message =
+                    format!("the task is ok although step {id:?} of its plan has no record");
+                faults.add(Check::Completeness, None, "plan", &message);
+            }
+            if let (Some(items), Some(listed)) = (items, self.listed(step)) {
+                check_items(id, items, listed.len() as u64, complete, faults);
             }
         }
     }
@@ -180,37 +292,36 @@ impl<'a> Planned<'a> {
     /// A task that is ok says so where not every step succeeded, and then only those failed that the plan lets fail. Without that word
     /// none may have failed, whatever the plan says.
     fn check_let_go(&self, faults: &mut Faults) {
-        let (mut complete, mut skipped, mut failed_unsaid) = (true, false, false);
         let in_part = self.story.closes_with(IN_PART);
-        for step in &self.plan.steps {
-            let known = self.story.steps.get(step.id.as_str());
-            skipped |= known.is_none();
-            complete &= known.is_some_and(|known| known.state == StepState::Succeeded);
-            let failed = known.filter(|known| known.state == StepState::Failed);
-            failed_unsaid |= failed.is_some() && !in_part;
+        let ended: Vec<_> = self
+            .plan
+            .steps
+            .iter()
+            .map(|step| self.ended(step))
+            .collect();
+        let any = |wanted: Ended| ended.iter().any(|(ended, _)| *ended == wanted);
+        for (step, (end, index)) in self.plan.steps.iter().zip(&ended) {
             let lets_fail = step.on_failure.as_deref() == Some("continue");
-            if let Some(failed) = failed.filter(|_| in_part && !lets_fail) {
+            if in_part && *end == Ended::Failed && !lets_fail {
                 let id = &step.id;
                 let message = format!(
                     "the task is ok although step {id:?} failed, which its plan does not let pass"
                 );
-                faults.add(
-                    Check::Completeness,
-                    Some(failed.last_index),
-                    "plan",
-                    &message,
-                );
+                faults.add(Check::Completeness, *index, "plan", &message);
             }
         }
-        let message = match (in_part, complete, skipped) {
-            (true, true, _) => {
-                "every step of the plan succeeded, and the code \"in-part\" is not expected"
-            }
+        let complete = ended.iter().all(|(ended, _)| *ended == Ended::Succeeded);
+        let message = if in_part && complete {
+            "every step of the plan succeeded, and the code \"in-part\" is not expected"
+        } else if !in_part
+            && any(Ended::Absent)
             // A step that should have a record and has none is a fault by itself, and so is one that failed.
-            (false, _, true) if !failed_unsaid && !faults.any(Check::Completeness) => {
-                "the plan skips a step, and the code \"in-part\" is expected"
-            }
-            _ => return,
+            && !any(Ended::Failed)
+            && !faults.any(Check::Completeness)
+        {
+            "the plan skips a step, and the code \"in-part\" is expected"
+        } else {
+            return;
         };
         let index = self.story.closed.map(|(index, _)| index);
         faults.add(Check::Completeness, index, "outcome.code", &message);
@@ -240,5 +351,28 @@ impl<'a> Planned<'a> {
                 fault("time", "the task ran out of its time before it was over");
             }
         }
+    }
+}
+
+/// The items that have a record are among those that there were, and a task that is ok has one of each.
+fn check_items(
+    id: &str,
+    items: &[(u64, &StepStory<'_>)],
+    count: u64,
+    complete: bool,
+    faults: &mut Faults,
+) {
+    for (number, item) in items.iter().filter(|(number, _)| *number >= count) {
+        let message = format!("step {id:?} has a record of item {number}, and has {count} items");
+        faults.add(Check::Completeness, Some(item.last_index), "plan", &message);
+    }
+    // Each has a number of its own.
+    let there = items.iter().filter(|(number, _)| *number < count).count() as u64;
+    if complete && there < count {
+        let message = format!(
+            "the task is ok although {} of the {count} items of step {id:?} have no record",
+            count - there
+        );
+        faults.add(Check::Completeness, None, "plan", &message);
     }
 }

@@ -55,6 +55,14 @@ pub enum Event {
     /// The client took it back.
     #[serde(rename = "task.cancelled")]
     TaskCancelled {},
+    /// The step runs once for each item; they are steps of their own from here on, `step[0]` and so on.
+    #[serde(rename = "step.expanded")]
+    StepExpanded {
+        /// The step's id in the plan.
+        step: String,
+        /// How many.
+        items: u32,
+    },
     /// The policies have spoken about an attempt.
     #[serde(rename = "step.judged")]
     StepJudged {
@@ -204,6 +212,7 @@ impl Event {
             Self::TaskFailed { .. } => "task.failed",
             Self::TaskDenied { .. } => "task.denied",
             Self::TaskCancelled {} => "task.cancelled",
+            Self::StepExpanded { .. } => "step.expanded",
             Self::StepJudged { .. } => "step.judged",
             Self::StepWaiting { .. } => "step.waiting",
             Self::StepAuthorized { .. } => "step.authorized",

@@ -65,8 +65,7 @@ impl<'a> PolicyInput<'a> {
         }
         let steps: Vec<Value> = self
             .plan
-            .steps
-            .iter()
+            .pinned()
             .map(|step| {
                 json!({"id": step.id, "uses": step.uses, "plugin": step.plugin, "version": step.version,
                     "step_type": step.step_type, "component": step.component, "needs": step.needs, "effects": step.effects})
@@ -85,8 +84,11 @@ impl<'a> PolicyInput<'a> {
         value.insert("time".to_owned(), json!(self.time));
         if let Some(judged) = &self.judged {
             let step = &self.plan.steps[judged.index];
-            let mut said = json!({"id": step.id, "index": judged.index, "type": step.step_type,
+            let mut said = json!({"id": step.id, "index": self.plan.place(judged.index), "type": step.step_type,
                 "attempt": judged.attempt, "effects": judged.effects});
+            if let Some(item) = step.item {
+                said["item"] = json!(item.number);
+            }
             if step.approval {
                 said["approval"] = json!("required");
             }

@@ -3,13 +3,14 @@
 //! There is one way for a task to change, [`Task::apply`]. Running a task applies events and stores them; loading one reads them
 //! back and applies them again. So recovery after a crash is loading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::payload::{BLIND1_PREFIX, SALT_BYTES};
-use stepseal_receipts::plan::{Fate, Root, Source, fate};
+use stepseal_receipts::plan::{Fate, Listed, Root, Rules, Source, fate, listed};
 use stepseal_receipts::record::Status;
 use stepseal_receipts::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 use stepseal_receipts::time::Timestamp;
@@ -65,6 +66,8 @@ pub(crate) struct StepProgress {
     pub(crate) value: Option<Arc<Value>>,
     /// When the next attempt may begin.
     pub(crate) retry_at: Option<Timestamp>,
+    /// Where its items are, where it runs for each of some and it is known for which.
+    pub(crate) items: Option<Range<usize>>,
     /// A person must be asked for the next attempt, or was for this one.
     pub(crate) again: Option<Again>,
     pub(crate) status: Option<Status>,
@@ -130,9 +133,89 @@ impl Task {
         }
     }
 
-    /// Where step `index` is.
+    /// Where step `index` is; with items, where they are.
     pub(crate) fn step_state(&self, index: usize) -> StepState {
-        self.steps[index].state.0
+        let Some(items) = &self.steps[index].items else {
+            return self.steps[index].state.0;
+        };
+        let states = || self.steps[items.clone()].iter().map(|item| item.state.0);
+        let any = |wanted: &[StepState]| states().any(|state| wanted.contains(&state));
+        let is_begun = any(&[StepState::Judged, StepState::Authorized, StepState::Running]);
+        let first_of = [
+            (is_begun, StepState::Running),
+            (any(&[StepState::Waiting]), StepState::Waiting),
+            (any(&[StepState::Pending]), StepState::Pending),
+            (any(&[StepState::Denied]), StepState::Denied),
+            (any(&[StepState::Failed]), StepState::Failed),
+            (any(&[StepState::Cancelled]), StepState::Cancelled),
+            (any(&[StepState::Skipped]), StepState::Skipped),
+        ];
+        let first = first_of.into_iter().find(|(is, _)| *is);
+        first.map_or(StepState::Succeeded, |(_, state)| state)
+    }
+
+    /// Whether step `index` stands for its items, which are begun in place of it.
+    pub(crate) fn has_items(&self, index: usize) -> bool {
+        self.steps[index].items.is_some()
+    }
+
+    /// Whether step `index` is an item of which as many others are under way as the plan allows.
+    pub(crate) fn is_held_back(&self, index: usize, in_flight: &BTreeSet<usize>) -> bool {
+        let Some(of) = self.plan.steps[index].item else {
+            return false;
+        };
+        let parent = (
+            &self.plan.steps[of.step].for_each,
+            &self.steps[of.step].items,
+        );
+        let (Some(each), Some(items)) = parent else {
+            return false;
+        };
+        let under_way = |at: &usize| {
+            let state = self.step_state(*at);
+            in_flight.contains(at) || !(state.is_final() || state == StepState::Pending)
+        };
+        items.clone().filter(under_way).count() >= each.side_by_side as usize
+    }
+
+    /// Puts the outputs of items together where all of them are over: `null` stands for one that failed and may.
+    pub(crate) fn gather(&mut self) {
+        for index in 0..self.steps.len() {
+            let Some(items) = self.steps[index].items.clone() else {
+                continue;
+            };
+            if self.steps[index].value.is_none() && self.is_settled(index) {
+                let outputs = self.steps[items].iter();
+                let output = |item: &StepProgress| item.value.as_deref().cloned();
+                let outputs = outputs.map(|item| output(item).unwrap_or_default());
+                self.steps[index].value = Some(Arc::new(outputs.collect()));
+            }
+        }
+    }
+
+    /// Items of all steps.
+    pub(crate) fn count_items(&self) -> usize {
+        self.steps.len() - self.plan.pinned().count()
+    }
+
+    fn look(&self, root: &Root) -> Source<'_> {
+        match root {
+            Root::Input => Source::Is(self.input.value()),
+            Root::Item => Source::Unknown,
+            Root::Output(id) => match self.index_of(id) {
+                Some(at) if self.has_items(at) || self.step_state(at) == StepState::Succeeded => {
+                    let value = self.steps[at].value.as_deref();
+                    value.map_or(Source::Hidden, Source::Is)
+                }
+                _ => Source::Nothing,
+            },
+        }
+    }
+
+    /// What step `index` runs for, once what it needs is settled; none where it does not run for each of something.
+    pub(crate) fn listed(&self, index: usize) -> Option<Listed<'_>> {
+        let each = self.plan.steps[index].for_each.as_ref()?;
+        Some(listed(&each.source, &|root| self.look(root)))
     }
 
     /// Whether everything that step `index` needs is settled.
@@ -146,16 +229,12 @@ impl Task {
     /// What the rules of the plan say of step `index`, once what it needs is settled.
     pub(crate) fn fate(&self, index: usize) -> Fate {
         let step = &self.plan.steps[index];
-        fate(&step.with, step.condition.as_ref(), &|root| match root {
-            Root::Input => Source::Is(self.input.value()),
-            Root::Output(id) => match self.index_of(id) {
-                Some(at) if self.step_state(at) == StepState::Succeeded => {
-                    let value = self.steps[at].value.as_deref();
-                    value.map_or(Source::Unknown, Source::Is)
-                }
-                _ => Source::Nothing,
-            },
-        })
+        let rules = Rules {
+            with: &step.with,
+            condition: step.condition.as_ref(),
+            items: step.for_each.as_ref().map(|each| &each.source),
+        };
+        fate(&rules, &|root| self.look(root))
     }
 
     /// Whether step `index` is over and the task goes on.
@@ -200,6 +279,7 @@ impl Task {
     pub(crate) fn history(&self, but: usize) -> Vec<(usize, StepState)> {
         (0..self.steps.len())
             .filter(|index| *index != but)
+            .filter(|index| !self.has_items(*index))
             .map(|index| (index, self.step_state(index)))
             .filter(|(_, state)| *state != StepState::Pending)
             .collect()
@@ -224,6 +304,7 @@ impl Task {
             Event::TaskFailed { reason, .. } => self.move_task(TaskEvent::Fail, Some(reason))?,
             Event::TaskDenied { reason } => self.move_task(TaskEvent::Deny, Some(reason))?,
             Event::TaskCancelled {} => self.move_task(TaskEvent::Cancel, None)?,
+            Event::StepExpanded { step, items } => self.expand(step, *items)?,
             Event::StepJudged {
                 step,
                 attempt,
@@ -311,6 +392,15 @@ impl Task {
                 self.move_step(step, StepEvent::Cancel)?.status = Some(Status::Cancelled);
             }
         }
+        Ok(())
+    }
+
+    fn expand(&mut self, id: &str, items: u32) -> Result<(), Misfit> {
+        let index = self.index_of(id);
+        let index = index.ok_or_else(|| Misfit::NoStep(id.to_owned()))?;
+        let items = Arc::make_mut(&mut self.plan).add_items(index, items);
+        self.steps.resize_with(items.end, StepProgress::default);
+        self.steps[index].items = Some(items);
         Ok(())
     }
 

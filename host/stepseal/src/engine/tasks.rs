@@ -38,7 +38,7 @@ pub struct TaskView {
     pub row: TaskRow,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Its steps in plan order.
+    /// Its steps in plan order, and after them the items of those that run for each of some.
     pub steps: Vec<StepView>,
     /// Why it ended as it did, where it did not succeed.
     pub reason: Option<String>,
@@ -90,13 +90,19 @@ impl TaskView {
             .steps
             .iter()
             .zip(&task.steps)
-            .map(|(step, progress)| StepView {
+            .zip((0..).map(|index| task.step_state(index)))
+            .map(|((step, progress), state)| StepView {
                 id: step.id.clone(),
                 uses: format!("{}@{}/{}", step.plugin, step.version, step.step_type),
                 component: step.component,
-                state: progress.state.0,
+                state,
                 attempt: progress.attempt,
-                output: progress.value.as_deref().cloned(),
+                // What items have put out, they show themselves.
+                output: progress
+                    .value
+                    .as_deref()
+                    .cloned()
+                    .filter(|_| progress.items.is_none()),
                 output_digest: progress.output.map(|output| output.digest),
                 fuel: progress.fuel,
                 status: progress.status.map(|status| status.as_str().to_owned()),
@@ -104,7 +110,7 @@ impl TaskView {
                 approval: progress
                     .approval
                     .clone()
-                    .filter(|_| progress.state.0 == StepState::Waiting),
+                    .filter(|_| state == StepState::Waiting),
                 verdicts: progress
                     .judged
                     .iter()

@@ -35,7 +35,8 @@ pub use event::Event;
 pub use grant::{Fit, Grant, GrantDocument, GrantLimits, HttpGrant, HttpLimits};
 pub use log::{LogProof, LogWitness};
 pub use plan::{
-    CheckedStep, Condition, OnFailure, Plan, PlanCheck, PlanStep, Retry, Submission, Verdict,
+    CheckedStep, Condition, ForEach, OnFailure, Plan, PlanCheck, PlanStep, Retry, Submission,
+    Verdict,
 };
 pub use policy::{Mode, NewPolicy, Policy, Scope};
 pub use problem::{Fault, Problem};

@@ -117,6 +117,28 @@ pub struct PlanStep {
     #[serde(rename = "if", default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub condition: Option<Condition>,
+    /// The step runs once for each item, each with records of its own, as `id[0]` and so on. What others point at as its output is the array of
+    /// theirs, with `null` for one that failed and may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub for_each: Option<ForEach>,
+}
+
+/// What a step runs for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForEach {
+    /// An array, or `{"$ref": ...}` to one. In the step's `with`, `{"$ref": "#/item/..."}` points into the item.
+    #[serde(rename = "in")]
+    pub source: Value,
+    /// With more items the step fails. At most, and where it is absent, 256, which all steps of a task may have together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 256)]
+    pub max_items: Option<u32>,
+    /// How many items may be under way at one time, waiting for people included: up to 8, and 8 where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 8)]
+    pub side_by_side: Option<u32>,
 }
 
 /// What becomes of a task where a step fails for good. A denial is no failure: it always ends the task.

@@ -134,7 +134,7 @@ pub struct Task {
     pub updated: Timestamp,
     /// How many records it has.
     pub records: u64,
-    /// Its steps in plan order.
+    /// Its steps in plan order, and after them the items of those that run for each of some: `step[0]` and so on.
     pub steps: Vec<Step>,
     /// Why it ended as it did, where not every step succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

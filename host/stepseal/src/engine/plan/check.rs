@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::plan::{Condition, Root};
+use stepseal_receipts::plan::{Condition, Listed, Root, Source, listed};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{Capability, Stage, is_pure};
 
@@ -235,6 +235,7 @@ impl Engine {
                 let planned = pin_step(step, &plugin, rules);
                 check_timeout(step, &planned, rules, &mut faults);
                 check_condition(step, &draft.input, &mut faults);
+                check_items(step, &draft.input, &mut faults);
                 known_inputs.push(known_input(
                     step,
                     &planned,
@@ -322,6 +323,8 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
         on_failure: step.on_failure,
         not_before: step.not_before,
         condition: step.condition.clone(),
+        for_each: step.for_each.clone(),
+        item: None,
         effects: effects(plugin, rules),
     }
 }
@@ -367,6 +370,29 @@ fn check_condition(step: &DraftStep, input: &Value, faults: &mut Faults) {
     }
 }
 
+/// What a `for_each` of the task's own input lists is known before anything runs.
+fn check_items(step: &DraftStep, input: &Value, faults: &mut Faults) {
+    let Some(each) = step
+        .for_each
+        .as_ref()
+        .filter(|each| each.source.is_object())
+    else {
+        return;
+    };
+    let told = listed(&each.source, &|root| match root {
+        Root::Input => Source::Is(input),
+        _ => Source::Hidden,
+    });
+    let error = match told {
+        Listed::Are(items) => each.too_many(items.len()),
+        Listed::Not(error) => Some(error),
+        Listed::Unknown => None,
+    };
+    if let Some(error) = error {
+        faults.add(format!("{}/for_each/in", step.at), error);
+    }
+}
+
 /// Whether the grants in force let a plugin touch the world.
 pub(crate) fn effects(plugin: &Plugin, rules: &Rules) -> bool {
     let granted = rules.grant(&plugin.row.name).document.capabilities();
@@ -393,7 +419,13 @@ fn known_input(
         return None;
     }
     let limits = planned.limits.below(rules.grant(&planned.plugin).limits());
-    match resolve(&step.with, &draft.input, &|_| None, limits.input_bytes) {
+    match resolve(
+        &step.with,
+        &draft.input,
+        None,
+        &|_| None,
+        limits.input_bytes,
+    ) {
         Ok(input) => {
             let schema = &plugin.steps.get(&planned.step_type)?.input;
             for fault in schema.faults(&input, &format!("{at}/with")) {

@@ -1,17 +1,22 @@
 //! Plans: what a client submits, checked in one go, and what is pinned when the task is accepted.
 
 pub(crate) mod check;
+mod items;
 mod refs;
 mod retry;
 mod submission;
 
 pub(crate) use check::Pinned;
 pub use check::{CheckedStep, PlanCheck, VerdictView};
+pub(crate) use items::ITEMS_MAX;
 pub(crate) use refs::{INPUT_DEPTH_MAX, Unresolved, resolve};
 pub use retry::Retry;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::plan::item_id;
 use stepseal_receipts::time::Timestamp;
 
 use super::grants::LimitsDocument;
@@ -19,7 +24,7 @@ use super::grants::LimitsDocument;
 /// A submission as it came: the request body, parsed strictly but not yet checked.
 ///
 /// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms","backoff_max_ms","on"},"timeout_ms",
-/// "limits":{...},"approval":"required","on_failure","not_before"}],"timeout_ms","not_before"},"input":any,"agent":"...","labels":{...}}`
+/// "limits":{...},"approval":"required","on_failure","not_before","if","for_each":{"in","max_items","side_by_side"}}],"timeout_ms","not_before"},"input":any,"agent":"...","labels":{...}}`
 pub type Submission = serde_json::Value;
 
 /// A plan whose every name is settled: what the task does, whatever is uploaded later.
@@ -73,6 +78,34 @@ pub struct PlannedStep {
     pub condition: Option<serde_json::Value>,
     /// Its grants, when the task was accepted, let it touch the world.
     pub effects: bool,
+    /// It runs once for each of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<ForEach>,
+    /// Of which step it is an item. A plan has none when it is pinned: they come when it is known how many there are.
+    #[serde(skip)]
+    pub item: Option<ItemOf>,
+}
+
+/// What a step runs for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForEach {
+    /// An array, or a `$ref` to one.
+    #[serde(rename = "in")]
+    pub source: serde_json::Value,
+    /// With more items than these the step fails.
+    pub max_items: u32,
+    /// How many items are begun and not over.
+    pub side_by_side: u32,
+}
+
+/// One item of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemOf {
+    /// Place of the step in the plan.
+    pub step: usize,
+    /// From 0.
+    pub number: u32,
 }
 
 /// What becomes of the task where a step fails for good.
@@ -88,6 +121,42 @@ pub enum OnFailure {
 }
 
 impl Plan {
+    /// The steps as they were pinned, without items.
+    pub fn pinned(&self) -> impl Iterator<Item = &PlannedStep> {
+        self.steps.iter().filter(|step| step.item.is_none())
+    }
+
+    /// The place in the pinned plan of the step that `index` is, or is an item of.
+    pub fn place(&self, index: usize) -> usize {
+        self.steps[index].item.map_or(index, |item| item.step)
+    }
+
+    /// Adds `count` items of a step, and says where they are.
+    pub(crate) fn add_items(&mut self, step: usize, count: u32) -> Range<usize> {
+        let first = self.steps.len();
+        for number in 0..count {
+            let of = &self.steps[step];
+            let item = PlannedStep {
+                id: item_id(&of.id, number.into()),
+                // That of the step, which is there once.
+                with: serde_json::Value::Null,
+                needs: Vec::new(),
+                not_before: None,
+                condition: None,
+                for_each: None,
+                item: Some(ItemOf { step, number }),
+                uses: of.uses.clone(),
+                plugin: of.plugin.clone(),
+                version: of.version.clone(),
+                step_type: of.step_type.clone(),
+                retry: of.retry.clone(),
+                ..*of
+            };
+            self.steps.push(item);
+        }
+        first..self.steps.len()
+    }
+
     /// When a task's time is over that was accepted at `created`.
     pub fn deadline(&self, created: Timestamp) -> Option<Timestamp> {
         let begins = self.not_before.unwrap_or(created).max(created);

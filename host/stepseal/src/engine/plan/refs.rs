@@ -43,11 +43,13 @@ pub(crate) const INPUT_DEPTH_MAX: usize = 120;
 pub(crate) fn resolve<'a>(
     with: &'a Value,
     input: &'a Value,
+    item: Option<&'a Value>,
     output: &dyn Fn(&str) -> Option<&'a Value>,
     bytes_max: u64,
 ) -> Result<Value, Unresolved> {
     let mut filling = Filling {
         input,
+        item,
         output,
         budget: bytes_max,
         path: Vec::new(),
@@ -57,6 +59,7 @@ pub(crate) fn resolve<'a>(
 
 struct Filling<'a, 'f> {
     input: &'a Value,
+    item: Option<&'a Value>,
     output: &'f dyn Fn(&str) -> Option<&'a Value>,
     /// Bytes that may still be copied.
     budget: u64,
@@ -103,6 +106,7 @@ impl<'a> Filling<'a, '_> {
     fn target(&self, reference: &Reference<'a>) -> Result<&'a Value, String> {
         let root = match &reference.root {
             Root::Input => Some(self.input),
+            Root::Item => self.item,
             Root::Output(step) => (self.output)(step),
         };
         let found = root.and_then(|root| root.pointer(&reference.pointer));
@@ -168,6 +172,7 @@ mod tests {
         let made = resolve(
             &json!({"amount":{"$ref":"#/steps/balance/output/available"},"to":{"$ref":"#/input/0"}}),
             &json!(["bob"]),
+            None,
             &|id| (id == "balance").then_some(&output),
             1000,
         );
@@ -180,7 +185,7 @@ mod tests {
             "a": {"$ref": "#/input/x", "default": 1}, "b": {"$ref": "#/steps/gone/output", "default": null},
             "c": {"$ref": "#/input/y", "default": 1},
         });
-        let made = resolve(&with, &json!({"y": 2}), &|_| None, 1000);
+        let made = resolve(&with, &json!({"y": 2}), None, &|_| None, 1000);
         assert_eq!(made.unwrap(), json!({"a": 1, "b": null, "c": 2}));
     }
 
@@ -189,6 +194,7 @@ mod tests {
         let made = resolve(
             &json!({"a":{"$ref":"#/input/x"}}),
             &json!({}),
+            None,
             &|_| None,
             1000,
         );
@@ -207,13 +213,13 @@ mod tests {
             |levels: usize, inner: Value| (0..levels).fold(inner, |value, _| json!([value]));
         let input = nested(70, json!(1));
         let with = |levels| nested(levels, json!({"$ref":"#/input"}));
-        assert!(resolve(&with(50), &input, &|_| None, 10_000).is_ok());
+        assert!(resolve(&with(50), &input, None, &|_| None, 10_000).is_ok());
         assert_eq!(
-            resolve(&with(51), &input, &|_| None, 10_000),
+            resolve(&with(51), &input, None, &|_| None, 10_000),
             Err(Unresolved::TooDeep)
         );
         assert_eq!(
-            resolve(&nested(121, json!(1)), &input, &|_| None, 10_000),
+            resolve(&nested(121, json!(1)), &input, None, &|_| None, 10_000),
             Err(Unresolved::TooDeep)
         );
     }
@@ -223,7 +229,7 @@ mod tests {
         let input = json!("x".repeat(1000));
         let with = json!(vec![json!({"$ref":"#/input"}); 1000]);
         assert_eq!(
-            resolve(&with, &input, &|_| None, 10_000),
+            resolve(&with, &input, None, &|_| None, 10_000),
             Err(Unresolved::TooLarge)
         );
     }

@@ -8,7 +8,7 @@ use stepseal_receipts::plan::{Condition, Root, escape};
 use stepseal_receipts::time::Timestamp;
 
 use super::refs::references;
-use super::{OnFailure, Retry};
+use super::{ForEach, OnFailure, Retry};
 use crate::engine::Fault;
 use crate::engine::grants::{CEILING, LimitsDocument, NAME_RULE, is_name, wall_ms};
 
@@ -52,6 +52,7 @@ pub(super) struct DraftStep {
     pub(super) on_failure: Option<OnFailure>,
     pub(super) not_before: Option<Timestamp>,
     pub(super) condition: Option<Value>,
+    pub(super) for_each: Option<ForEach>,
     /// None of its `$ref`s points at another step.
     pub(super) input_known: bool,
 }
@@ -271,6 +272,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
             "on_failure",
             "not_before",
             "if",
+            "for_each",
         ],
     );
     let id = step
@@ -296,7 +298,11 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         .cloned()
         .unwrap_or_else(|| Value::Object(Map::new()));
     let condition = step.get("if");
-    let (needs, input_known) = read_needs(step.get("needs"), &with, condition, at, faults);
+    let (mut needs, input_known) = read_needs(step, &with, at, faults);
+    let each_at = format!("{at}/for_each");
+    let for_each = ForEach::read(step.get("for_each"), &each_at, &mut needs, faults);
+    needs.sort();
+    needs.dedup();
     let mut limits = read_limits(step.get("limits"), &format!("{at}/limits"), faults);
     let timeout_at = format!("{at}/timeout_ms");
     let timeout_ms = faults.milliseconds(step.get("timeout_ms"), &timeout_at, wall_ms(&CEILING));
@@ -318,6 +324,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         on_failure: read_on_failure(step.get("on_failure"), at, faults),
         not_before: faults.time(step.get("not_before"), &format!("{at}/not_before")),
         condition: condition.cloned(),
+        for_each,
         id: id?.to_owned(),
         uses: uses.to_owned(),
         target: target?,
@@ -326,16 +333,17 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
     Some(draft)
 }
 
-/// Ids named by `needs` and by `$ref`s, and whether no `$ref` of its input points at a step.
+/// Ids named by `needs` and by `$ref`s, and whether no `$ref` of its input points at a step or an item.
 fn read_needs(
-    needs: Option<&Value>,
+    step: &Map<String, Value>,
     with: &Value,
-    condition: Option<&Value>,
     at: &str,
     faults: &mut Faults,
 ) -> (Vec<String>, bool) {
+    const NO_ITEM: &str =
+        "there is an item only where the step has a \"for_each\", and only in its \"with\"";
     let mut all: Vec<String> = Vec::new();
-    match needs {
+    match step.get("needs") {
         None => {}
         Some(Value::Array(list))
             if list.len() <= STEPS_MAX && list.iter().all(Value::is_string) =>
@@ -348,25 +356,31 @@ fn read_needs(
     for (pointer, reference) in references(with, &format!("{at}/with")) {
         match reference {
             Err(error) => faults.add(pointer, error),
-            Ok(reference) => {
-                if let Root::Output(step) = reference.root {
+            Ok(reference) => match reference.root {
+                Root::Input => {}
+                Root::Output(step) => {
                     known = false;
                     all.push(step);
                 }
-            }
+                Root::Item => {
+                    known = false;
+                    if !step.contains_key("for_each") {
+                        faults.add(pointer, NO_ITEM);
+                    }
+                }
+            },
         }
     }
-    match condition.map(Condition::parse).transpose() {
+    match step.get("if").map(Condition::parse).transpose() {
         Err(error) => faults.add(format!("{at}/if"), error),
-        Ok(condition) => {
-            let root = condition.map(|condition| condition.reference.root);
-            if let Some(Root::Output(step)) = root {
-                all.push(step);
-            }
-        }
+        Ok(condition) => match condition.map(|condition| condition.reference.root) {
+            Some(Root::Output(step)) => all.push(step),
+            Some(Root::Item) => faults.add(format!("{at}/if"), NO_ITEM),
+            Some(Root::Input) | None => {}
+        },
     }
-    all.sort();
-    all.dedup();
+    // Its input is that of each item, where it has some.
+    known &= !step.contains_key("for_each");
     (all, known)
 }
 

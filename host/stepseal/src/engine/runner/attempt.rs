@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::plan::{Listed, Root, Source, listed};
 use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
@@ -88,6 +89,21 @@ impl View {
     fn output(&self, id: &str) -> Option<&Value> {
         let at = self.plan.steps.iter().position(|step| step.id == id)?;
         self.outputs[at].as_deref()
+    }
+
+    /// The item that it runs for.
+    fn item(&self) -> Option<&Value> {
+        let of = self.plan.steps[self.index].item?;
+        let each = self.plan.steps[of.step].for_each.as_ref()?;
+        let told = listed(&each.source, &|root| match root {
+            Root::Input => Source::Is(self.input.value()),
+            Root::Output(id) => self.output(id).map_or(Source::Nothing, Source::Is),
+            Root::Item => Source::Unknown,
+        });
+        match told {
+            Listed::Are(items) => items.get(of.number as usize),
+            Listed::Not(_) | Listed::Unknown => None,
+        }
     }
 
     /// Asks the policies about this step, before it runs or with its output.
@@ -218,8 +234,9 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let bench = Bench::new(&view.engine, &view.plan, view.index, &rules).await?;
     let step = &view.plan.steps[view.index];
     let made = resolve(
-        &step.with,
+        &view.plan.steps[view.plan.place(view.index)].with,
         view.input.value(),
+        view.item(),
         &|id| view.output(id),
         bench.limits.input_bytes,
     );

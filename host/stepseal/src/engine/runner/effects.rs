@@ -97,16 +97,17 @@ impl Runner {
         )
     }
 
-    /// Fails a step whose `if` cannot be answered.
-    pub(super) async fn fail_condition(
+    /// Fails a step whose `if` cannot be answered, or of which nobody can tell for what it runs.
+    pub(super) async fn fail_unbegun(
         &mut self,
         index: usize,
+        code: &str,
         message: &str,
     ) -> Result<(), RunError> {
         let rules = self.engine.rules().await?;
         let bench = Bench::new(&self.engine, &self.task.plan, index, &rules).await?;
         let attempt = self.task.steps[index].attempt + 1;
-        let (status, code) = (Status::InvalidInput, "bad-condition");
+        let status = Status::InvalidInput;
         self.fail_unrun(index, attempt, &bench, status, code, message)
     }
 
@@ -540,7 +541,7 @@ impl Runner {
         let step = &self.task.plan.steps[index];
         record::StepRef {
             id: step.id.clone(),
-            index: index as u64,
+            index: self.task.plan.place(index) as u64,
             attempt,
             step_type: step.step_type.clone(),
         }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepseal_receipts::plan::Fate;
+use stepseal_receipts::plan::{Fate, Listed};
 use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
@@ -29,6 +29,7 @@ use tokio::time::sleep;
 use super::approvers::Given;
 use super::event::Event;
 use super::payload::Payload;
+use super::plan::ITEMS_MAX;
 use super::task::{Misfit, Task};
 use super::{Engine, EngineError, lock};
 use crate::store::{
@@ -40,7 +41,7 @@ pub use attempt::idempotency_key;
 use basis::Basis;
 
 /// Steps of one task that run side by side.
-const SIDE_BY_SIDE_MAX: usize = 8;
+pub(crate) const SIDE_BY_SIDE_MAX: usize = 8;
 
 /// How long what happened may stay in memory while other steps of the task run. People and clients watch.
 const SHOW_AFTER: Duration = Duration::from_millis(250);
@@ -306,7 +307,7 @@ impl Runner {
     /// Points in time at which the task goes on by itself.
     fn times(&self) -> impl Iterator<Item = Timestamp> {
         let pending = (0..self.task.steps.len()).filter(|index| {
-            self.task.step_state(*index) == StepState::Pending && self.task.is_ready(*index)
+            self.task.step_state(*index) == StepState::Pending && self.may_begin(*index)
         });
         pending
             .filter_map(|index| self.task.due_at(index))
@@ -346,18 +347,19 @@ impl Runner {
     /// Starts every step that may go on, and skips those that the plan's rules skip, until nothing more comes of it.
     async fn launch(&mut self) -> Result<(), RunError> {
         loop {
+            self.task.gather();
             let before = self.task.events;
             for index in 0..self.task.steps.len() {
                 if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
                     return Ok(());
                 }
-                if self.in_flight.contains(&index) {
+                if self.in_flight.contains(&index) || self.task.has_items(index) {
                     continue;
                 }
                 match self.task.step_state(index) {
                     StepState::Pending
                         if !self.task.is_failing()
-                            && self.task.is_ready(index)
+                            && self.may_begin(index)
                             && self.is_due(index) =>
                     {
                         self.begin_step(index).await?;
@@ -377,6 +379,9 @@ impl Runner {
     /// Begins a step whose turn it is, or does what the plan's rules say in place of it.
     async fn begin_step(&mut self, index: usize) -> Result<(), RunError> {
         match self.task.fate(index) {
+            Fate::Runs if self.task.plan.steps[index].for_each.is_some() => {
+                self.expand(index).await?;
+            }
             Fate::Runs => self.prepare(index),
             Fate::Skipped(reason) => {
                 self.begin()?;
@@ -384,13 +389,49 @@ impl Runner {
                 let reason = Some(reason);
                 self.emit(Event::StepSkipped { step, reason })?;
             }
-            Fate::Fails(message) => self.fail_condition(index, &message).await?,
+            Fate::Fails(message) => self.fail_unbegun(index, "bad-condition", &message).await?,
             Fate::Unknown => {
                 let message = "what its \"if\" points at is not kept any more";
-                self.fail_condition(index, message).await?;
+                self.fail_unbegun(index, "bad-condition", message).await?;
             }
         }
         Ok(())
+    }
+
+    /// Makes steps of the items of a step.
+    async fn expand(&mut self, index: usize) -> Result<(), RunError> {
+        let each = self.task.plan.steps[index].for_each.as_ref();
+        let left = (ITEMS_MAX as usize).saturating_sub(self.task.count_items());
+        let told = match self.task.listed(index) {
+            Some(Listed::Are(items)) => match each.and_then(|each| each.too_many(items.len())) {
+                Some(error) => Err(error),
+                None if items.len() > left => Err(format!(
+                    "there are {} items, and a task may have {ITEMS_MAX} in all, of which {left} are left",
+                    items.len()
+                )),
+                None => Ok(u32::try_from(items.len()).unwrap_or(ITEMS_MAX)),
+            },
+            Some(Listed::Not(error)) => Err(error),
+            Some(Listed::Unknown) | None => Err("what it runs for is not kept any more".to_owned()),
+        };
+        match told {
+            Ok(items) => {
+                self.begin()?;
+                let step = self.task.plan.steps[index].id.clone();
+                self.emit(Event::StepExpanded { step, items })?;
+                // Without items it is over.
+                self.task.gather();
+                Ok(())
+            }
+            Err(message) => self.fail_unbegun(index, "bad-items", &message).await,
+        }
+    }
+
+    /// Whether a step that is pending waits for nothing but its time.
+    fn may_begin(&self, index: usize) -> bool {
+        !self.task.has_items(index)
+            && self.task.is_ready(index)
+            && !self.task.is_held_back(index, &self.in_flight)
     }
 
     fn is_due(&self, index: usize) -> bool {
@@ -424,6 +465,9 @@ impl Runner {
         let mut worst = Status::Ok;
         let let_go = self.let_go();
         for index in 0..self.task.steps.len() {
+            if self.task.has_items(index) {
+                continue;
+            }
             let step = self.task.plan.steps[index].id.clone();
             let said = self.task.steps[index].message.clone().unwrap_or_default();
             match self.task.step_state(index) {
@@ -453,7 +497,8 @@ impl Runner {
     /// Which steps have no output although nothing stands in the way of the task.
     fn let_go(&self) -> Option<String> {
         let of = |state| {
-            let ids = (0..self.task.steps.len()).filter(|i| self.task.step_state(*i) == state);
+            let steps = 0..self.task.plan.pinned().count();
+            let ids = steps.filter(|i| self.task.step_state(*i) == state);
             ids.map(|i| self.task.plan.steps[i].id.as_str())
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -488,6 +533,9 @@ impl Runner {
             self.take(landed(progress)).await?;
         }
         for index in 0..self.task.steps.len() {
+            if self.task.has_items(index) {
+                continue;
+            }
             let step = self.task.plan.steps[index].id.clone();
             match self.task.step_state(index) {
                 StepState::Waiting => {

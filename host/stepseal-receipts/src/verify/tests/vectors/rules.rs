@@ -71,8 +71,21 @@ fn run_out(ms: u64) -> Vec<Record> {
     ]
 }
 
+/// A step that runs for each of two items, and one that needs what they put out.
+const TWICE: &str = r##"{"steps":[{"for_each":{"in":[1,2]},"id":"balance"},{"id":"pay","with":{"$ref":"#/steps/balance/output"}}]}"##;
+
+fn twice(items: &[&str]) -> Vec<Record> {
+    let mut records = vec![opened()];
+    records.extend(items.iter().map(|id| completed(id, 0)));
+    records.extend([completed("pay", 1), closed(Status::Ok)]);
+    records
+}
+
 pub(super) fn accepted() -> Vec<Vector> {
     let output = [output_of("balance")];
+    let mut item_let_fail = twice(&["balance[0]", "balance[1]"]);
+    item_let_fail[2] = failed("balance[1]", 0, Status::Failed);
+    item_let_fail[4] = closed_as(Status::Ok, IN_PART);
     let of = |name: &str, about: &str, plan: &str, records: Vec<Record>, blobs: &[Blob]| {
         Vector::accepted(
             &format!("rules/{name}"),
@@ -114,6 +127,30 @@ pub(super) fn accepted() -> Vec<Vector> {
             "A task had all its time before a step had a record.",
             IN_TIME,
             run_out(3_000),
+            &[],
+        ),
+        of(
+            "items",
+            "A step ran for each of two items.",
+            TWICE,
+            twice(&["balance[0]", "balance[1]"]),
+            &[],
+        ),
+        of(
+            "no-items",
+            "There is nothing that a step runs for.",
+            &TWICE.replace("1,2", ""),
+            twice(&[]),
+            &[],
+        ),
+        of(
+            "item-let-fail",
+            "An item failed that may, and a step that needs the output of all of them ran.",
+            &TWICE.replace(
+                r#""id":"balance""#,
+                r#""id":"balance","on_failure":"continue""#,
+            ),
+            item_let_fail,
             &[],
         ),
     ]
@@ -206,6 +243,42 @@ pub(super) fn rejected() -> Vec<Vector> {
             under(IN_TIME, run_out(2_999), &[]),
             Some(1),
             "time",
+        ),
+        of(
+            "item-without-a-record",
+            "A step ran for one of two items.",
+            under(TWICE, twice(&["balance[0]"]), &[]),
+            None,
+            "plan",
+        ),
+        of(
+            "item-too-many",
+            "A step ran for a third of two items.",
+            under(
+                TWICE,
+                twice(&["balance[0]", "balance[1]", "balance[2]"]),
+                &[],
+            ),
+            Some(3),
+            "plan",
+        ),
+        of(
+            "whole-in-place-of-items",
+            "A step that runs for each of two items ran once.",
+            under(TWICE, twice(&["balance"]), &[]),
+            Some(1),
+            "plan",
+        ),
+        of(
+            "item-of-no-list",
+            "A step that runs once ran for an item.",
+            under(
+                r#"{"steps":[{"id":"balance"},{"id":"pay"}]}"#,
+                twice(&["balance[0]"]),
+                &[],
+            ),
+            Some(1),
+            "plan",
         ),
     ]
 }
