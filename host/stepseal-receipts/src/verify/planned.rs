@@ -1,6 +1,6 @@
 //! Whether what happened is what the plan says, where the plan is disclosed (format §5, Meaning).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -59,6 +59,8 @@ enum Ended {
 struct Planned<'a> {
     plan: Plan,
     story: &'a Story<'a>,
+    /// Steps that run for each of some items.
+    for_each: HashSet<String>,
     /// The items of a step that have a record, by their numbers.
     items: HashMap<&'a str, Vec<(u64, &'a StepStory<'a>)>>,
     /// What rules point into, as far as it is disclosed.
@@ -121,7 +123,9 @@ impl<'a> Planned<'a> {
         for numbered in items.values_mut() {
             numbered.sort_by_key(|(number, _)| *number);
         }
+        let for_each = plan.steps.iter().filter(|step| step.for_each.is_some());
         let mut planned = Self {
+            for_each: for_each.map(|step| step.id.clone()).collect(),
             plan,
             story,
             items,
@@ -192,16 +196,11 @@ impl<'a> Planned<'a> {
                 Some(known) if known.state == StepState::Succeeded => {
                     self.outputs.get(step.as_str())
                 }
-                None if self.has_items(step) => return Source::Unknown,
+                None if self.for_each.contains(step) => return Source::Unknown,
                 _ => return Source::Nothing,
             },
         };
         known.map_or(Source::Hidden, Source::Is)
-    }
-
-    fn has_items(&self, id: &str) -> bool {
-        let mut steps = self.plan.steps.iter();
-        steps.any(|step| step.id == id && step.for_each.is_some())
     }
 
     /// The items of a step that runs for each of some, where they can be seen.
@@ -248,9 +247,8 @@ impl<'a> Planned<'a> {
             return Ended::Absent;
         }
         match (self.fate(step), self.listed(step)) {
-            (Fate::Skipped(_), _) => Ended::Absent,
             (Fate::Runs, Some([])) => Ended::Succeeded,
-            (Fate::Runs, Some(_)) => Ended::Absent,
+            (Fate::Runs, Some(_)) | (Fate::Skipped(_), _) => Ended::Absent,
             _ => Ended::Unseen,
         }
     }
