@@ -209,7 +209,8 @@ def check_attempt(record, authorized, opened):
     need(kind != "step.authorized" or allowed, "nobody allowed the effectful step")
     need(not after or denied(record) or rejected or record["outcome"]["code"] is not None, "nothing says who denied the step")
 def payload_of(blob): return need(blob.startswith(BLIND1) and len(blob) >= len(BLIND1) + 32, "no blind1 blob", blob[len(BLIND1) + 32:])
-NOTHING, UNKNOWN, HIDDEN, ITEM, PLAN = object(), object(), None, object(), {"timeout_ms?": lambda value: need(isinstance(value, float), "it is no number", value), "not_before?": time,
+NOTHING, UNKNOWN, HIDDEN, ITEM = object(), object(), None, object()
+PLAN = {"timeout_ms?": lambda value: need(isinstance(value, float), "it is no number", value), "not_before?": time,
     "steps": [{"id": text, "with?": anything, "if?": anything, "for_each?": {"in": anything}, "on_failure?": anything}, 0, END]}
 def unescape(token): return token.replace("~1", "/").replace("~0", "~")
 def root_of(reference):  # the step into whose output a $ref points, None where that is the task's input; and the pointer below
@@ -239,7 +240,7 @@ def fate(step, look):  # what the rules of the plan say of a step: None where th
     asks = isinstance(condition, dict) and condition.keys() <= {"$ref", "default", "equals"} and root_of(condition)
     if condition is not None and not asks: return "runs"  # into a failure, here and below
     items = references(step["for_each"]["in"]) if step["for_each"] else []
-    needed = [root_of(reference)[0] for reference in references(step["with"]) + items + [condition] * bool(asks) if "default" not in reference]
+    needed = [root_of(found)[0] for found in references(step["with"]) + items + [condition] * bool(asks) if "default" not in found]
     sources = [look(root) for root in needed if root not in (None, ITEM)]
     if NOTHING in sources: return "skipped"
     if UNKNOWN in sources: return None
@@ -279,8 +280,8 @@ def check_plan(plan, story, blobs, close):
         empty = step["for_each"] and rule == "runs" and all_of == []
         unseen = step["for_each"] and (rule is None or rule == "runs" and all_of is None)
         need(mine or not ok or rule != "runs" or empty or unseen, "a step has no record although the task is ok")
-        right = all_of is None or name not in items or items[name].keys() <= set(range(len(all_of))) and (not ok or len(all_of) == len(mine))
-        need(right, "there are records of items that there were not, or an item has none although the task is ok")
+        own = all_of is None or name not in items or items[name].keys() <= set(range(len(all_of)))
+        need(own and (not ok or all_of is None or name not in items or len(all_of) == len(mine)), "there are records of items that there were not, or an item has none although the task is ok")
         states = {known.state for known in mine}
         ended.append("failed" if "failed" in states else "completed" if mine and states == {"completed"} or empty else
                      "otherwise" if mine else "unseen" if unseen else "absent")

@@ -19,6 +19,7 @@ mod host;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod hosts;
+mod items;
 mod keys;
 mod languages;
 mod log;

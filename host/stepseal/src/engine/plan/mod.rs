@@ -120,6 +120,24 @@ pub enum OnFailure {
     Pause,
 }
 
+impl OnFailure {
+    /// Reads what a plan says of a step.
+    fn read(
+        value: Option<&serde_json::Value>,
+        at: &str,
+        faults: &mut submission::Faults,
+    ) -> Option<Self> {
+        let read = serde_json::from_value(value?.clone()).ok();
+        if read.is_none() {
+            faults.add(
+                format!("{at}/on_failure"),
+                "this must be \"fail\", \"continue\" or \"pause\"",
+            );
+        }
+        read
+    }
+}
+
 impl Plan {
     /// The steps as they were pinned, without items.
     pub fn pinned(&self) -> impl Iterator<Item = &PlannedStep> {

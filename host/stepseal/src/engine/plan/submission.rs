@@ -321,7 +321,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         limits,
         timeout_ms,
         approval: approval.is_some(),
-        on_failure: read_on_failure(step.get("on_failure"), at, faults),
+        on_failure: OnFailure::read(step.get("on_failure"), at, faults),
         not_before: faults.time(step.get("not_before"), &format!("{at}/not_before")),
         condition: condition.cloned(),
         for_each,
@@ -382,17 +382,6 @@ fn read_needs(
     // Its input is that of each item, where it has some.
     known &= !step.contains_key("for_each");
     (all, known)
-}
-
-fn read_on_failure(value: Option<&Value>, at: &str, faults: &mut Faults) -> Option<OnFailure> {
-    let read = serde_json::from_value(value?.clone()).ok();
-    if read.is_none() {
-        faults.add(
-            format!("{at}/on_failure"),
-            "this must be \"fail\", \"continue\" or \"pause\"",
-        );
-    }
-    read
 }
 
 fn read_limits(limits: Option<&Value>, at: &str, faults: &mut Faults) -> LimitsDocument {

@@ -8,7 +8,9 @@
 
 mod attempt;
 mod basis;
+mod begin;
 mod effects;
+mod end;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepseal_receipts::plan::{Fate, Listed};
-use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
+use stepseal_receipts::record::{self, Kind, Record};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
-use stepseal_receipts::verify::{IN_PART, TIMEOUT};
 use stepseal_sandbox::Cancel;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -29,7 +29,6 @@ use tokio::time::sleep;
 use super::approvers::Given;
 use super::event::Event;
 use super::payload::Payload;
-use super::plan::ITEMS_MAX;
 use super::task::{Misfit, Task};
 use super::{Engine, EngineError, lock};
 use crate::store::{
@@ -296,28 +295,6 @@ impl Runner {
         SHOW_AFTER.saturating_sub(since_then(since, self.now()))
     }
 
-    /// How long steps may run before another one may begin, or the task's time is over.
-    fn until_due(&self) -> Duration {
-        let now = self.now();
-        // What is due already waits for something else.
-        let next = self.times().filter(|at| *at > now).min();
-        next.map_or(LOOK_UP_EVERY, |next| since_then(now, next))
-    }
-
-    /// Points in time at which the task goes on by itself.
-    fn times(&self) -> impl Iterator<Item = Timestamp> {
-        let pending = (0..self.task.steps.len()).filter(|index| {
-            self.task.step_state(*index) == StepState::Pending && self.may_begin(*index)
-        });
-        pending
-            .filter_map(|index| self.task.due_at(index))
-            .chain(self.deadline())
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        self.task.plan.deadline(self.row.task.created)
-    }
-
     fn now(&self) -> Timestamp {
         self.engine.0.clock.now()
     }
@@ -344,100 +321,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts every step that may go on, and skips those that the plan's rules skip, until nothing more comes of it.
-    async fn launch(&mut self) -> Result<(), RunError> {
-        loop {
-            self.task.gather();
-            let before = self.task.events;
-            for index in 0..self.task.steps.len() {
-                if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
-                    return Ok(());
-                }
-                if self.in_flight.contains(&index) || self.task.has_items(index) {
-                    continue;
-                }
-                match self.task.step_state(index) {
-                    StepState::Pending
-                        if !self.task.is_failing()
-                            && self.may_begin(index)
-                            && self.is_due(index) =>
-                    {
-                        self.begin_step(index).await?;
-                    }
-                    // Authorised before a crash, or by a person a moment ago.
-                    StepState::Authorized | StepState::Running => self.resume(index).await?,
-                    _ => {}
-                }
-            }
-            // What was skipped or failed at once may let others go on.
-            if self.task.events == before {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Begins a step whose turn it is, or does what the plan's rules say in place of it.
-    async fn begin_step(&mut self, index: usize) -> Result<(), RunError> {
-        match self.task.fate(index) {
-            Fate::Runs if self.task.plan.steps[index].for_each.is_some() => {
-                self.expand(index).await?;
-            }
-            Fate::Runs => self.prepare(index),
-            Fate::Skipped(reason) => {
-                self.begin()?;
-                let step = self.task.plan.steps[index].id.clone();
-                let reason = Some(reason);
-                self.emit(Event::StepSkipped { step, reason })?;
-            }
-            Fate::Fails(message) => self.fail_unbegun(index, "bad-condition", &message).await?,
-            Fate::Unknown => {
-                let message = "what its \"if\" points at is not kept any more";
-                self.fail_unbegun(index, "bad-condition", message).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes steps of the items of a step.
-    async fn expand(&mut self, index: usize) -> Result<(), RunError> {
-        let each = self.task.plan.steps[index].for_each.as_ref();
-        let left = (ITEMS_MAX as usize).saturating_sub(self.task.count_items());
-        let told = match self.task.listed(index) {
-            Some(Listed::Are(items)) => match each.and_then(|each| each.too_many(items.len())) {
-                Some(error) => Err(error),
-                None if items.len() > left => Err(format!(
-                    "there are {} items, and a task may have {ITEMS_MAX} in all, of which {left} are left",
-                    items.len()
-                )),
-                None => Ok(u32::try_from(items.len()).unwrap_or(ITEMS_MAX)),
-            },
-            Some(Listed::Not(error)) => Err(error),
-            Some(Listed::Unknown) | None => Err("what it runs for is not kept any more".to_owned()),
-        };
-        match told {
-            Ok(items) => {
-                self.begin()?;
-                let step = self.task.plan.steps[index].id.clone();
-                self.emit(Event::StepExpanded { step, items })?;
-                // Without items it is over.
-                self.task.gather();
-                Ok(())
-            }
-            Err(message) => self.fail_unbegun(index, "bad-items", &message).await,
-        }
-    }
-
-    /// Whether a step that is pending waits for nothing but its time.
-    fn may_begin(&self, index: usize) -> bool {
-        !self.task.has_items(index)
-            && self.task.is_ready(index)
-            && !self.task.is_held_back(index, &self.in_flight)
-    }
-
-    fn is_due(&self, index: usize) -> bool {
-        self.task.due_at(index).is_none_or(|at| at <= self.now())
-    }
-
     fn is_over(&self) -> bool {
         self.task.is_failing()
             || (0..self.task.steps.len()).all(|index| self.task.is_settled(index))
@@ -457,140 +340,6 @@ impl Runner {
             }
         }
         self.flush_until(wake, false).await
-    }
-
-    /// Ends the task: what is left is skipped, and the last record says how it ended.
-    async fn close(&mut self) -> Result<(), RunError> {
-        let mut reason = String::new();
-        let mut worst = Status::Ok;
-        let let_go = self.let_go();
-        for index in 0..self.task.steps.len() {
-            if self.task.has_items(index) {
-                continue;
-            }
-            let step = self.task.plan.steps[index].id.clone();
-            let said = self.task.steps[index].message.clone().unwrap_or_default();
-            match self.task.step_state(index) {
-                StepState::Denied if worst != Status::Denied => {
-                    (worst, reason) = (Status::Denied, format!("step {step} was denied: {said}"));
-                }
-                StepState::Failed if worst == Status::Ok && !self.task.is_settled(index) => {
-                    (worst, reason) = (Status::Failed, format!("step {step} failed: {said}"));
-                }
-                StepState::Pending => self.emit(Event::StepSkipped { step, reason: None })?,
-                StepState::Waiting => {
-                    self.void_approval(index).await?;
-                    self.emit(Event::StepCancelled { step })?;
-                }
-                _ => {}
-            }
-        }
-        let reason = super::schema::text(&reason, super::schema::MESSAGE_BYTES_MAX);
-        self.end(match worst {
-            Status::Ok => Event::TaskSucceeded { reason: let_go },
-            Status::Denied => Event::TaskDenied { reason },
-            _ => Event::TaskFailed { reason, code: None },
-        })
-        .await
-    }
-
-    /// Which steps have no output although nothing stands in the way of the task.
-    fn let_go(&self) -> Option<String> {
-        let of = |state| {
-            let steps = 0..self.task.plan.pinned().count();
-            let ids = steps.filter(|i| self.task.step_state(*i) == state);
-            ids.map(|i| self.task.plan.steps[i].id.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let said: Vec<String> = [
-            ("failed", StepState::Failed),
-            ("skipped", StepState::Skipped),
-        ]
-        .into_iter()
-        .map(|(word, state)| (word, of(state)))
-        .filter(|(_, ids)| !ids.is_empty())
-        .map(|(word, ids)| format!("{word}: {ids}"))
-        .collect();
-        let said = super::schema::text(&said.join("; "), super::schema::MESSAGE_BYTES_MAX);
-        (!said.is_empty()).then_some(said)
-    }
-
-    /// Ends a task that has had all its time.
-    async fn run_out(&mut self) -> Result<(), RunError> {
-        self.stop().await?;
-        let ms = self.task.plan.timeout_ms.unwrap_or_default();
-        let reason = format!("the task was not over after the {ms} ms that its plan gives it");
-        let code = Some(TIMEOUT.to_owned());
-        self.end(Event::TaskFailed { reason, code }).await
-    }
-
-    /// Cancels what is left, once nothing runs any more.
-    async fn stop(&mut self) -> Result<(), RunError> {
-        self.stopping = true;
-        self.handle.cancel.cancel();
-        while let Some(progress) = self.running.join_next().await {
-            self.take(landed(progress)).await?;
-        }
-        for index in 0..self.task.steps.len() {
-            if self.task.has_items(index) {
-                continue;
-            }
-            let step = self.task.plan.steps[index].id.clone();
-            match self.task.step_state(index) {
-                StepState::Waiting => {
-                    self.void_approval(index).await?;
-                    self.emit(Event::StepCancelled { step })?;
-                }
-                // Authorised in the database, and nobody ran it to its end: a crash came between.
-                StepState::Running => self.abandon(index).await?,
-                state if !state.is_final() => self.emit(Event::StepCancelled { step })?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The last event and the last record of a task.
-    async fn end(&mut self, event: Event) -> Result<(), RunError> {
-        let (status, code, message) = match &event {
-            Event::TaskSucceeded { reason } => {
-                let code = reason.is_some().then(|| IN_PART.to_owned());
-                (Status::Ok, code, reason.clone())
-            }
-            Event::TaskDenied { reason } => (Status::Denied, None, Some(reason.clone())),
-            Event::TaskCancelled {} => (Status::Cancelled, None, None),
-            Event::TaskFailed { reason, code } => {
-                (Status::Failed, code.clone(), Some(reason.clone()))
-            }
-            _ => unreachable!("not the end of a task"),
-        };
-        // Looked at whatever the other way out: a task that ends must have begun.
-        if event != (Event::TaskCancelled {}) {
-            self.begin()?;
-        }
-        self.emit(event)?;
-        let mut now = self.now();
-        if code.as_deref() == Some(TIMEOUT) {
-            // Whatever the clock does meanwhile, the record says that it was time.
-            now = self.deadline().map_or(now, |deadline| deadline.max(now));
-        }
-        let (records, head) = (self.task.records + 1, self.task.head);
-        self.record(Kind::TaskClose, |record| {
-            record.plan = None;
-            record.time = Some(record::Span {
-                start: now,
-                end: now,
-            });
-            record.outcome = Some(Outcome {
-                status,
-                code,
-                message,
-            });
-            record.records = Some(records);
-            record.head = head;
-        })?;
-        self.flush_until(None, false).await
     }
 
     /// Says that the task goes on, where it has not been said.
