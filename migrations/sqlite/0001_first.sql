@@ -69,6 +69,15 @@ CREATE TABLE policies (
 ) STRICT;
 CREATE INDEX policies_in_force ON policies (bound_ms, id) WHERE ended_ms IS NULL;
 
+-- Hosts that serve the database, each for as long as it is heard of: `beat_ms` by the server's clock, and no later than `lease_ms` after it
+-- again. `name` is that of its data directory. One host serves this database, so that the table is empty and nobody is in `tasks.holder`.
+CREATE TABLE hosts (
+  epoch          INTEGER PRIMARY KEY,
+  name           TEXT NOT NULL,
+  beat_ms        INTEGER NOT NULL,
+  lease_ms       INTEGER NOT NULL
+) STRICT;
+
 -- Clients with a token and tasks of their own. One that was removed keeps its row: its tasks may still run.
 CREATE TABLE tenants (
   name           TEXT NOT NULL PRIMARY KEY,
@@ -81,7 +90,7 @@ CREATE TABLE tenants (
 -- `events`, `records` and `head` repeat what the tables below hold, so that a commit reads one row of the task.
 -- After `erased_ms` the row is all that is left of the task beside its records.
 -- `pokes` counts what others than the task's runner changed of it. `due_ms` says when to look at it: 0 where there are
--- pokes that no commit has seen, else `wake_at_ms`, and nothing once it is finished.
+-- pokes that no commit has seen, else `wake_at_ms`, and nothing once it is finished. `holder` is the host that runs it now.
 CREATE TABLE tasks (
   id             TEXT NOT NULL PRIMARY KEY,
   tenant         TEXT NOT NULL,
@@ -102,6 +111,7 @@ CREATE TABLE tasks (
   records        INTEGER NOT NULL,
   head           BLOB CHECK (length(head) = 32),
   erased_ms      INTEGER,
+  holder         INTEGER,
   CHECK ((idempotency_key IS NULL) = (idempotency_digest IS NULL))
 ) STRICT, WITHOUT ROWID;
 -- One index for each mixture of filters: a rare state of a busy agent must not read all of the agent's tasks.
@@ -115,7 +125,9 @@ CREATE INDEX tasks_of_tenant_by_agent ON tasks (tenant, agent, id) WHERE tenant 
 CREATE INDEX tasks_of_tenant_by_agent_and_state ON tasks (tenant, agent, state, id) WHERE tenant <> 'operator' AND agent IS NOT NULL;
 -- What is due, of each tenant by itself, so that nobody's is looked for among everybody's. Finished tasks are not in it, so it stays
 -- as small as the work that waits. A condition on `state` would do the same, but lets the planner take an index above and sort.
-CREATE INDEX tasks_due ON tasks (tenant, due_ms, id) WHERE due_ms IS NOT NULL;
+CREATE INDEX tasks_due ON tasks (tenant, due_ms, id) WHERE due_ms IS NOT NULL AND holder IS NULL;
+-- What a host holds: whoever finds it gone lets go of it.
+CREATE INDEX tasks_held ON tasks (holder) WHERE holder IS NOT NULL;
 
 -- What happened in one commit of a task beside its records: everything that can be erased of it, in one row. `n` is the number of its last
 -- event, `events` are lines, `blobs` stand one after the other, and `digests` says of what, 32 bytes each. The task is no foreign key, here and in
@@ -154,14 +166,17 @@ CREATE TABLE log_nodes (
 ) STRICT, WITHOUT ROWID;
 
 -- One row: the right edge of the tree, so that an append needs nothing else, and the last version given to a
--- key-value write. An empty frontier is that of the empty tree.
+-- key-value write. An empty frontier is that of the empty tree. `rules` counts the changes to what every host goes by (components, grants, policies, people's
+-- keys, tenants); `epoch` counts hosts that came and went, and the next one's number is taken from it.
 CREATE TABLE log_head (
   id             INTEGER PRIMARY KEY CHECK (id = 1),
   size           INTEGER NOT NULL,
   frontier       BLOB NOT NULL,
-  write_version  INTEGER NOT NULL
+  write_version  INTEGER NOT NULL,
+  rules          INTEGER NOT NULL,
+  epoch          INTEGER NOT NULL
 ) STRICT;
-INSERT INTO log_head (id, size, frontier, write_version) VALUES (1, 0, x'', 0);
+INSERT INTO log_head (id, size, frontier, write_version, rules, epoch) VALUES (1, 0, x'', 0, 0, 0);
 
 -- Every head that was ever signed, by size: a second root for a size is refused by the key.
 CREATE TABLE checkpoints (

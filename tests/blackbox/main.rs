@@ -18,6 +18,8 @@ mod erasure;
 mod host;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod hosts;
+mod items;
 mod keys;
 mod languages;
 mod log;
@@ -31,6 +33,7 @@ mod receipts;
 mod recovery;
 mod replay;
 mod requests;
+mod rules;
 mod server;
 mod support;
 mod tasks;

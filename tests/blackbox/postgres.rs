@@ -127,34 +127,6 @@ fn keys_are_rotated_in_the_database_of_a_directory_that_nobody_serves() {
 }
 
 #[test]
-fn a_second_host_on_a_database_is_refused() {
-    let host = empty();
-    let url = host.schema().unwrap().url();
-    // With the keys of the first: nothing else is wrong with it.
-    let copy = DataDir::fresh();
-    std::fs::create_dir_all(copy.path().join("keys")).unwrap();
-    for file in ["", "keys"] {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(copy.path().join(file), mode).unwrap();
-    }
-    for key in ["keys/record.pem", "keys/log.pem"] {
-        std::fs::copy(host.data().join(key), copy.path().join(key)).unwrap();
-    }
-    refused(
-        &copy,
-        &["--database", &url],
-        &["another host serves it", "stop that one"],
-    );
-    host.get("/readyz");
-    // It may once the first is gone, killed or not.
-    let database = host.kill();
-    let second = Host::with(copy, &["--database", &url]);
-    second.get("/readyz");
-    drop((second, database));
-}
-
-#[test]
 fn a_password_is_neither_said_nor_taken_for_something_else() {
     let dir = DataDir::fresh();
     for url in [

@@ -207,7 +207,8 @@ fn flush(file: &mut std::fs::File) -> Duration {
     use std::io::Write as _;
     let times = (0..ALONE).map(|_| {
         let begun = std::time::Instant::now();
-        file.write_all(&[7; 32 << 10]).expect("the disk has room");
+        file.write_all(&vec![7; 32 << 10])
+            .expect("the disk has room");
         file.sync_data().expect("the disk works");
         begun.elapsed()
     });

@@ -11,7 +11,7 @@ use stepseal_sandbox::TlsRoots;
 
 use crate::data_dir::{DataDir, DataDirError};
 use crate::engine::TaskLimits;
-use crate::store::postgres::{BadUrl, DatabaseUrl};
+use crate::store::postgres::{BadUrl, DatabaseUrl, PATIENCE};
 
 /// Where a host listens unless it is told otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
@@ -19,6 +19,11 @@ pub const LISTEN_DEFAULT: &str = "127.0.0.1:8787";
 pub const DATA_DEFAULT: &str = "./stepseal-data";
 /// Witnesses that a host asks at most. Each has a request of its own under way.
 pub const WITNESSES_MAX: usize = 16;
+
+/// Seconds of a host's lease unless it is told otherwise.
+pub const LEASE_S_DEFAULT: u64 = 10;
+/// The shortest: a busy machine is silent for a moment.
+const LEASE_MIN: Duration = Duration::from_secs(2);
 
 /// How a host is started.
 #[derive(Clone, Debug)]
@@ -33,6 +38,10 @@ pub struct ServeSettings {
     pub database: Option<DatabaseUrl>,
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
+    /// Where components are that all hosts of a database find, besides its directory.
+    pub components: Option<PathBuf>,
+    /// How long other hosts wait for one that is silent before they take over what it runs.
+    pub lease: Duration,
     /// How many tasks it takes.
     pub tasks: TaskLimits,
     /// How long payloads of finished tasks are kept; for ever where absent.
@@ -89,6 +98,15 @@ pub enum ConfigError {
     /// A policy of witnesses that a host cannot follow.
     #[error("the witness policy: {0}")]
     Witnesses(String),
+    /// Where components were to be kept is no directory.
+    #[error("--components {}: there is no such directory", .0.display())]
+    Components(PathBuf),
+    /// A lease that cannot be kept.
+    #[error(
+        "--lease {0}: a lease has 2 to {max} s, since after {max} s every other host takes a silent one for gone, whatever its lease",
+        max = PATIENCE.as_secs()
+    )]
+    Lease(u64),
     /// The address of a database is none.
     #[error("--database, or STEPSEAL_DATABASE: {0}")]
     Database(BadUrl),
@@ -101,6 +119,12 @@ impl ServeSettings {
     /// Refuses an address that other machines reach, unless that was allowed, and witnesses that cannot be asked.
     pub fn check(&self) -> Result<(), ConfigError> {
         check_listen(self.listen, self.allow_remote)?;
+        if let Some(path) = self.components.as_ref().filter(|path| !path.is_dir()) {
+            return Err(ConfigError::Components(path.clone()));
+        }
+        if !(LEASE_MIN..=PATIENCE).contains(&self.lease) {
+            return Err(ConfigError::Lease(self.lease.as_secs()));
+        }
         let Some(policy) = &self.witnesses else {
             return Ok(());
         };
@@ -292,6 +316,8 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            components: None,
+            lease: Duration::from_secs(LEASE_S_DEFAULT),
             tasks: TaskLimits::default(),
             keep_payloads: None,
             witnesses: None,
@@ -304,6 +330,31 @@ mod tests {
         assert!(settings("0.0.0.0:0", true).check().is_ok());
     }
 
+    #[test]
+    fn a_lease_that_the_others_would_not_wait_for_is_refused() {
+        let settings = |lease| ServeSettings {
+            listen: LISTEN_DEFAULT.parse().unwrap(),
+            allow_remote: false,
+            data: DataDir::new("nowhere"),
+            database: None,
+            origin: None,
+            components: None,
+            lease: Duration::from_secs(lease),
+            tasks: TaskLimits::default(),
+            keep_payloads: None,
+            witnesses: None,
+            witness_plain_http: false,
+            http_roots: TlsRoots::default(),
+        };
+        for fits in [2, LEASE_S_DEFAULT, 60] {
+            assert!(settings(fits).check().is_ok(), "{fits}");
+        }
+        for refused in [0, 1, 61, 5000] {
+            let said = settings(refused).check().unwrap_err().to_string();
+            assert!(said.contains("2 to 60 s"), "{said}");
+        }
+    }
+
     fn asked(policy: &str, plain_http: bool) -> Result<(), ConfigError> {
         let settings = ServeSettings {
             listen: LISTEN_DEFAULT.parse().unwrap(),
@@ -311,6 +362,8 @@ mod tests {
             data: DataDir::new("nowhere"),
             database: None,
             origin: None,
+            components: None,
+            lease: Duration::from_secs(LEASE_S_DEFAULT),
             tasks: TaskLimits::default(),
             keep_payloads: None,
             witnesses: Some(WitnessPolicy::parse(policy.as_bytes()).unwrap()),

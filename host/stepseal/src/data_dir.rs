@@ -12,6 +12,7 @@
 //!   head                the last checkpoint that was signed; the database must not be behind it   0600
 //!   keys/cache.key      authenticates `cache/`; may be deleted together with it   0600
 //!   token               what clients show   0600
+//!   name                which host this is among those of one database
 //!   serve.lock          held by the one host that serves this directory
 //!   address             where that host listens
 //! ```
@@ -341,6 +342,57 @@ impl Held {
             log_before: stored_key(&self.dir.log_key_before())?,
             cache: cache_key(&self.dir.cache_key(), clock)?,
         })
+    }
+
+    /// The name of this directory among those of hosts on one database, made where there is none. Whoever holds the directory has outlived whoever
+    /// had it before.
+    pub fn name(&self, clock: &dyn Clock) -> Result<String, DataDirError> {
+        let path = self.dir.root.join("name");
+        if let Some(name) = read_small(&path)? {
+            return Ok(name.trim().to_owned());
+        }
+        let name = clock.id();
+        write_secret(&path, format!("{name}\n").as_bytes())?;
+        Ok(name)
+    }
+
+    /// Takes over what hosts of one log share: keys, token, secrets and the last head.
+    pub fn copy_keys(&self, from: &DataDir) -> Result<(), DataDirError> {
+        if from.root == self.dir.root {
+            return Err(DataDirError::Bad {
+                path: from.root.clone(),
+                why: "it cannot be copied into itself".to_owned(),
+            });
+        }
+        if self.dir.database().exists() {
+            return Err(DataDirError::Bad {
+                path: self.dir.database(),
+                why: "this directory has a database of its own, and its log another key".to_owned(),
+            });
+        }
+        let files = |dir: &DataDir| {
+            let [record, log, token] = [dir.record_key(), dir.log_key(), dir.token()];
+            [
+                record,
+                log,
+                token,
+                dir.log_key_before(),
+                dir.injected(),
+                dir.head(),
+            ]
+        };
+        let needed = 3;
+        for (at, (file, copy)) in files(from).iter().zip(files(&self.dir)).enumerate() {
+            match fs::read(file) {
+                Ok(bytes) => {
+                    check_mode(file, SECRET_MODE)?;
+                    write_secret(&copy, &bytes)?;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && at >= needed => {}
+                Err(error) => return Err(io_error("reading", file, error)),
+            }
+        }
+        Ok(())
     }
 
     /// A key to rotate to. It is kept beside the one in use, and takes its place once the database says that it counts.

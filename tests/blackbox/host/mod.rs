@@ -6,6 +6,8 @@ mod openapi;
 #[path = "../../postgres.rs"]
 pub(crate) mod postgres;
 mod process;
+#[path = "../../proxy.rs"]
+pub(crate) mod proxy;
 mod receipts;
 mod stream;
 pub(crate) mod tasks;

@@ -81,17 +81,20 @@ impl Hash for Verifier {
 
 /// All multiples of a point by a byte's value at a byte's place, so that any multiple is a sum of 32 (fixed-base windowing:
 /// Brickell, Gordon, `McCurley` and Wilson, 1992). How long that takes depends on the number: not for secrets.
-struct Multiples(Vec<[EdwardsPoint; 256]>);
+struct Multiples(Vec<Vec<EdwardsPoint>>);
 
 impl Multiples {
     fn new(point: EdwardsPoint) -> Self {
         let mut place = point;
         let of_place = |_| {
-            let mut multiples = [EdwardsPoint::identity(); 256];
-            for value in 1..256 {
-                multiples[value] = multiples[value - 1] + place;
-            }
-            place += multiples[255];
+            let mut multiple = EdwardsPoint::identity();
+            let mut next = || {
+                let this = multiple;
+                multiple += place;
+                this
+            };
+            let multiples = (0..256).map(|_| next()).collect();
+            place = multiple;
             multiples
         };
         Self((0..32).map(of_place).collect())

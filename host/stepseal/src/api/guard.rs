@@ -3,8 +3,8 @@
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -38,7 +38,9 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
 /// The permit is given back when the response begins. What is streamed after that is bounded by permits of its own.
 async fn admitted(api: &Api, mut request: Request, next: Next) -> Result<Response, ApiError> {
     if !request.uri().path().starts_with(PUBLIC) {
-        match caller(api, &request) {
+        let path = request.extensions().get::<MatchedPath>().cloned();
+        let method = request.method().clone();
+        match caller(api, request.headers(), &method, path).await {
             Ok(caller) => request.extensions_mut().insert(caller),
             Err(error) => {
                 discard_body(request).await;
@@ -62,12 +64,26 @@ async fn admitted(api: &Api, mut request: Request, next: Next) -> Result<Respons
 }
 
 /// Who asks, where that one may ask this.
-fn caller(api: &Api, request: &Request) -> Result<Caller, ApiError> {
-    let tenant_with = |token: &str| api.engine().tenant_with(token);
-    let caller = auth::check(api.token(), tenant_with, request.headers())?;
-    let path = request.extensions().get::<MatchedPath>();
-    let path = path.map_or("", MatchedPath::as_str);
-    if caller == Caller::Operator || routes::is_open_to_tenants(request.method(), path) {
+async fn caller(
+    api: &Api,
+    headers: &HeaderMap,
+    method: &Method,
+    path: Option<MatchedPath>,
+) -> Result<Caller, ApiError> {
+    let check = || {
+        let tenant_with = |token: &str| api.engine().tenant_with(token);
+        auth::check(api.token(), tenant_with, headers)
+    };
+    let mut caller = check();
+    if !matches!(caller, Ok(Caller::Operator)) && headers.contains_key(AUTHORIZATION) {
+        // Another host may have let somebody in, or out.
+        let is_known = caller.is_ok();
+        api.engine().freshen_tenants(is_known).await?;
+        caller = check();
+    }
+    let caller = caller?;
+    let path = path.as_ref().map_or("", MatchedPath::as_str);
+    if caller == Caller::Operator || routes::is_open_to_tenants(method, path) {
         return Ok(caller);
     }
     Err(ApiError::new(

@@ -248,7 +248,7 @@ impl From<EngineError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy => Self::new(
+            StoreError::Busy | StoreError::Lost => Self::new(
                 Kind::Overloaded,
                 "the database has too much to do; try again",
             ),

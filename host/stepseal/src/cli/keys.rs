@@ -20,7 +20,7 @@ use super::output::table;
 use super::runtime::block_on;
 use super::{Answer, Context, Usage, actor, files};
 use crate::clock::SystemClock;
-use crate::data_dir::Held;
+use crate::data_dir::{DataDir, Held};
 use crate::store::KeyRow;
 
 /// Keys of the host.
@@ -45,6 +45,15 @@ pub(super) enum Keys {
         stepseal keys trust --from trust.json --format sigstore-keys --out record-keys.json\n\
         Sigstore bounds keys by time and not by index of the log, so these hold every key without its range.")]
     Trust(Trust),
+    /// Make a data directory for another host of the same log, which serves the same database: with the keys, the token and the secrets of this
+    /// one.
+    #[command(
+        after_help = "Example:\n  stepseal keys copy --data ./stepseal-data --into ./second\n  \
+        stepseal serve --data ./second --database postgres://stepseal@db.example/stepseal\n\n\
+        Take it to the other machine by a way that nobody reads along: whoever has the keys signs for the log. Secrets that are set later, and keys \
+        that take the place of these, are copied again."
+    )]
+    Copy(CopyTo),
     /// Put a new key in the place of the one in use. The host must be stopped.
     #[command(
         after_help = "Example:\n  stepseal keys rotate record --actor dana\n\n\
@@ -107,6 +116,14 @@ pub(super) struct Trust {
     roots: Vec<PublicKey>,
 }
 
+/// What `keys copy` is given.
+#[derive(Args, Debug)]
+pub(super) struct CopyTo {
+    /// The data directory to make; one that is there gets the keys of this one.
+    #[arg(long, value_name = "DIRECTORY")]
+    into: PathBuf,
+}
+
 /// What `keys rotate` is given.
 #[derive(Args, Debug)]
 pub(super) struct Rotate {
@@ -153,6 +170,17 @@ impl Keys {
                 show(context, &rows_of(trust))
             }
             Self::Trust(command) => command.run(context),
+            Self::Copy(command) => {
+                let held = DataDir::new(&command.into).hold()?;
+                held.copy_keys(&context.data)?;
+                context.output.note(&format!(
+                    "{} has the keys of {}: stepseal serve --data {} --database …",
+                    held.dir().root().display(),
+                    context.data.root().display(),
+                    held.dir().root().display(),
+                ));
+                Ok(Answer::Yes)
+            }
             Self::Rotate(command) => command.run(context),
             Self::Revoke(command) => command.run(context),
             Self::Approver(command) => command.run(context),

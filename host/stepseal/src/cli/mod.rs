@@ -267,6 +267,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | ConfigError::BadUrl(_)
             | ConfigError::Remote(_)
             | ConfigError::Witnesses(_)
+            | ConfigError::Lease(_)
+            | ConfigError::Components(_)
             | ConfigError::Database(_),
         ) => return 2,
         Some(ConfigError::DataDir(_)) | None => {}

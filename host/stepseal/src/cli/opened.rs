@@ -1,5 +1,6 @@
 //! A data directory opened for work: its database and its engine, which runs no task until it is told to.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ pub(super) struct Opened {
 pub(super) struct OpenOptions {
     /// Where the database is, if not in the directory.
     pub(super) database: Option<DatabaseUrl>,
+    /// Where other hosts of the log find components too.
+    pub(super) shared_components: Option<PathBuf>,
+    /// Whether other hosts may serve the database too.
+    pub(super) together: bool,
     /// Names a new log; a log keeps the name it began with.
     pub(super) origin: Option<String>,
     /// The log that a new one continues.
@@ -51,7 +56,7 @@ impl Opened {
     pub(super) async fn open(held: &Held, options: OpenOptions) -> anyhow::Result<Self> {
         held.check_database(options.database.as_ref())?;
         let dir = held.dir();
-        let store = Arc::new(database(dir, options.database.as_ref()).await?);
+        let store = Arc::new(database(dir, options.database.as_ref(), options.together).await?);
         let identity = store.identity().await?;
         held.check_log(identity.as_ref())?;
         let keys = held.keys(identity.as_ref(), &SystemClock)?;
@@ -69,6 +74,7 @@ impl Opened {
             sandbox,
             clock: Arc::new(SystemClock),
             components: dir.components(),
+            shared_components: options.shared_components,
             record_key: keys.record,
             log_key: keys.log,
             log_key_before: keys.log_before,
@@ -93,13 +99,21 @@ impl Opened {
     }
 }
 
-/// The database of a data directory, brought up to date, which nobody else serves meanwhile.
+/// The database of a data directory, brought up to date, which nobody else serves meanwhile but hosts it is shared `together` with.
 pub(super) async fn database(
     dir: &DataDir,
     server: Option<&DatabaseUrl>,
+    together: bool,
 ) -> anyhow::Result<SqlStore> {
     let (opened, name) = match server {
-        Some(url) => (postgres::open(url, Sharing::Alone).await, url.to_string()),
+        Some(url) => {
+            let sharing = if together {
+                Sharing::Together
+            } else {
+                Sharing::Alone
+            };
+            (postgres::open(url, sharing).await, url.to_string())
+        }
         None => (
             sqlite::open(&dir.database()).await,
             dir.database().display().to_string(),

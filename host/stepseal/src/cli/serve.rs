@@ -18,7 +18,7 @@ use super::verify::read_policy;
 use super::{Answer, Context, files};
 use crate::api;
 use crate::clock::SystemClock;
-use crate::config::{LISTEN_DEFAULT, ServeSettings};
+use crate::config::{LEASE_S_DEFAULT, LISTEN_DEFAULT, ServeSettings};
 use crate::data_dir::Held;
 use crate::engine::TaskLimits;
 use crate::store::Store as _;
@@ -64,6 +64,12 @@ pub(super) struct Serve {
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// Keep components where all hosts of a database find them: a directory that each of them reaches.
+    #[arg(long, value_name = "DIRECTORY", env = "STEPSEAL_COMPONENTS")]
+    components: Option<PathBuf>,
+    /// Where several hosts serve one database: let the others take over what this one runs once it was silent for so long.
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_S_DEFAULT)]
+    lease: u64,
     /// Run so many tasks at a time; the rest waits in the database. Where there are tenants, each gets three quarters at most.
     #[arg(long, value_name = "TASKS", default_value_t = TaskLimits::default().running, value_parser = clap::value_parser!(u32).range(1..=4096))]
     running: u32,
@@ -89,6 +95,8 @@ impl Serve {
             data: context.data.clone(),
             database: context.database.clone(),
             origin: self.origin,
+            components: self.components,
+            lease: Duration::from_secs(self.lease),
             tasks: TaskLimits {
                 running: self.running,
                 queued: self.queued,
@@ -155,6 +163,8 @@ async fn serve(
         witnesses: settings.witnesses.clone(),
         http_roots: settings.http_roots.clone(),
         compiled_bytes_max: Some(compiled_bytes_max),
+        shared_components: settings.components.clone(),
+        together: true,
         ..OpenOptions::default()
     };
     let opened = Opened::open(held, options).await?;
@@ -171,6 +181,8 @@ async fn serve(
     })?;
     let url = format!("http://{}", listener.local_addr()?);
     let runtime = opened.engine.runtime();
+    let name = held.name(&SystemClock)?;
+    opened.engine.join(&name, settings.lease).await?;
     opened.engine.start();
     // Dropped, and with it whatever is asked, when the host stops.
     let _asking = witnesses::start(&opened.engine);

@@ -1,14 +1,11 @@
 //! People who sign their own decisions: whose keys count, and that nobody decides in their names without one.
 //!
 //! A verifier refuses a record that speaks of a decision by a key that does not count where the record stands, and an unsigned one
-//! where a key does. So the keys hold still while such a record is committed ([`Engine::holding_approvers`]).
-
-use std::sync::Arc;
+//! where a key does. So whose keys count is checked in the commit of such a record, as all rules are (`runner::basis`).
 
 use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::record::{Approval, KeyChange, KeyRole, Kind};
 use stepseal_receipts::trust::KEYS_MAX;
-use tokio::sync::OwnedRwLockReadGuard;
 
 use super::approvals::check_name;
 use super::policies::Rules;
@@ -54,7 +51,7 @@ impl Engine {
     ) -> Result<ApproverRow, EngineError> {
         check_name("/name", &name)?;
         let engine = self.clone();
-        self.change_approvers(async move {
+        self.change_rules(async move {
             let known = engine.approvers().await?;
             let of_host = engine.keys().await?;
             let taken = known.iter().any(|row| row.key == key)
@@ -85,7 +82,7 @@ impl Engine {
     /// Takes a key from a person. What it signed and a record speaks of stays believed; what no record speaks of yet is void.
     pub async fn remove_approver(&self, id: &str, actor: Actor) -> Result<(), EngineError> {
         let (engine, id) = (self.clone(), id.to_owned());
-        self.change_approvers(async move {
+        self.change_rules(async move {
             let mut known = engine.approvers().await?.into_iter();
             let found = known.find(|row| row.to_index.is_none() && row.key.id().to_string() == id);
             if let Some(row) = found {
@@ -102,44 +99,6 @@ impl Engine {
             })
         })
         .await
-    }
-
-    /// Changes the keys once no record that rests on them is being committed.
-    async fn change_approvers<T: Send + 'static>(
-        &self,
-        change: impl Future<Output = Result<T, EngineError>> + Send + 'static,
-    ) -> Result<T, EngineError> {
-        // Before the rules are stale, or who commits under the lock would wait for rules that wait for the lock.
-        let alone = Arc::clone(&self.0.approvers_lock).write_owned().await;
-        self.change_rules(async move {
-            let _alone = alone;
-            change.await
-        })
-        .await
-    }
-
-    /// Keeps the keys as they are while records with these decisions are committed; refuses where one counts no more.
-    pub(crate) async fn holding_approvers(
-        &self,
-        given: &[Given],
-    ) -> Result<Option<OwnedRwLockReadGuard<()>>, EngineError> {
-        if given.is_empty() {
-            return Ok(None);
-        }
-        let held = Arc::clone(&self.0.approvers_lock).read_owned().await;
-        let rules = self.rules().await?;
-        for Given { approval, key } in given {
-            if !rules.counts(&approval.approver, key.as_ref()) {
-                return Err(EngineError::Conflict {
-                    code: "changed",
-                    message: format!(
-                        "the keys of {} changed after they decided",
-                        approval.approver
-                    ),
-                });
-            }
-        }
-        Ok(Some(held))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -55,6 +54,7 @@ impl Engine {
         match self.0.store.add_component(&row, act.await?).await? {
             AddComponent::Added => {
                 self.0.registry.forget(kind, &row.name);
+                self.rules_changed();
                 Ok((row, true))
             }
             AddComponent::Known(known) => Ok((known, false)),
@@ -314,67 +314,18 @@ impl Registry {
         }
     }
 
+    /// Another host may have been given new versions.
+    pub(crate) fn forget_names(&self) {
+        self.uploads.fetch_add(1, Ordering::SeqCst);
+        super::lock(&self.by_name).clear();
+    }
+
     /// A new version of `name` may be the newest now.
     fn forget(&self, kind: ComponentKind, name: &str) {
         if kind == ComponentKind::Plugin {
             self.uploads.fetch_add(1, Ordering::SeqCst);
             super::lock(&self.by_name).pop(&(name.to_owned(), None));
         }
-    }
-}
-
-/// The files that hold components' bytes, one per digest.
-#[derive(Clone, Debug)]
-pub struct Content {
-    dir: PathBuf,
-}
-
-impl Content {
-    /// Components in this directory, which exists.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
-    }
-
-    /// Writes the bytes so that they survive a power cut once this returns.
-    async fn put(&self, digest: Digest, bytes: Arc<[u8]>) -> Result<(), EngineError> {
-        let (dir, path) = (self.dir.clone(), self.path(digest));
-        tokio::task::spawn_blocking(move || {
-            let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-            std::io::Write::write_all(&mut file, &bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            std::fs::File::open(dir)?.sync_all()
-        })
-        .await
-        .map_err(|error| EngineError::Internal(error.to_string()))?
-        .map_err(|error| EngineError::Internal(format!("keeping component {digest}: {error}")))
-    }
-
-    async fn remove(&self, digest: Digest) -> Result<(), EngineError> {
-        match tokio::fs::remove_file(self.path(digest)).await {
-            // Somebody who uploaded the same at the same time was told the same and removed it.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(
-                EngineError::Internal(format!("removing component {digest}: {error}")),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// The bytes, checked against their digest: a file somebody changed is an error, never run.
-    pub(crate) fn get(&self, digest: Digest) -> std::io::Result<Vec<u8>> {
-        let bytes = std::fs::read(self.path(digest))?;
-        if Digest::of(&bytes) == digest {
-            Ok(bytes)
-        } else {
-            Err(std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                format!("the file of component {digest} was changed on disk; upload it again"),
-            ))
-        }
-    }
-
-    fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(format!("{}.wasm", digest.to_hex()))
     }
 }
 

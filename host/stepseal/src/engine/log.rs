@@ -171,8 +171,10 @@ impl Engine {
     /// It is stored before anyone sees the signature, and by one caller at a time.
     pub(super) async fn signed_checkpoint(&self) -> Result<CheckpointRow, EngineError> {
         let _signing = self.0.checkpoint_lock.lock().await;
+        // In this order: another host may sign a head of what comes in between.
+        let last = self.0.store.checkpoint().await?;
         let head = self.0.store.log_head().await?;
-        if let Some(last) = self.0.store.checkpoint().await? {
+        if let Some(last) = last {
             if last.head == head {
                 return Ok(last);
             }

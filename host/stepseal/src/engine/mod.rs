@@ -9,10 +9,12 @@ pub mod approvals;
 pub mod approvers;
 mod buckets;
 pub mod components;
+pub mod content;
 mod erasure;
 pub mod error;
 pub mod event;
 pub mod grants;
+mod hosts;
 pub mod keys;
 pub mod log;
 mod metrics;
@@ -54,7 +56,8 @@ pub(crate) use verdict::{POLICY_FAILED, Said};
 
 use crate::clock::Clock;
 use crate::store::{KeyRow, Store};
-use components::{Content, Registry};
+use components::Registry;
+use content::Content;
 use metrics::Metrics;
 use policies::Rules;
 use secrets::SecretStore;
@@ -75,6 +78,8 @@ pub struct EngineSettings {
     pub clock: Arc<dyn Clock>,
     /// The directory of components' bytes.
     pub components: PathBuf,
+    /// Where other hosts of the log find them too.
+    pub shared_components: Option<PathBuf>,
     /// Signs records.
     pub record_key: SigningKey,
     /// Signs checkpoints.
@@ -131,13 +136,13 @@ struct Inner {
     rules_stale: AtomicBool,
     /// Held while grants or policies change.
     rules_change: tokio::sync::Mutex<()>,
-    /// Read while records with people's decisions are committed, written while the keys of people change.
-    approvers_lock: Arc<tokio::sync::RwLock<()>>,
     tenants: Tenants,
     /// The database may have other tenants than `tenants`.
     tenants_stale: AtomicBool,
     /// Held while tenants change.
     tenants_change: tokio::sync::Mutex<()>,
+    /// Held while the database is asked about a token that nobody knows.
+    strangers: tokio::sync::Mutex<()>,
     /// Held while a checkpoint is signed.
     checkpoint_lock: tokio::sync::Mutex<()>,
     /// For each bucket that was granted, whose turn it is after a conflict.
@@ -185,7 +190,7 @@ impl Engine {
             store: settings.store,
             sandbox: settings.sandbox,
             clock: settings.clock,
-            content: Content::new(settings.components),
+            content: Content::with_shared(settings.components, settings.shared_components),
             record_key: settings.record_key,
             log_key: settings.log_key,
             log_key_before,
@@ -201,16 +206,17 @@ impl Engine {
             metrics,
             registry: Registry::new(),
             rules: RwLock::new(Arc::new(Rules::new(
+                0,
                 std::collections::BTreeMap::new(),
                 Vec::new(),
                 Vec::new(),
             ))),
             rules_stale: AtomicBool::new(true),
             rules_change: tokio::sync::Mutex::new(()),
-            approvers_lock: Arc::default(),
             tenants: Tenants::default(),
             tenants_stale: AtomicBool::new(false),
             tenants_change: tokio::sync::Mutex::new(()),
+            strangers: tokio::sync::Mutex::new(()),
             checkpoint_lock: tokio::sync::Mutex::new(()),
             turns: Mutex::new(HashMap::new()),
             waiters: Waiters::default(),
@@ -231,6 +237,9 @@ impl Engine {
     /// Takes up what it was doing, and takes tasks.
     pub fn start(&self) {
         tokio::spawn(self.clone().schedule());
+        if self.0.store.is_shared() {
+            tokio::spawn(self.clone().hear());
+        }
         if let Some(keep) = self.0.keep_payloads {
             tokio::spawn(self.clone().erase_old(keep));
         }

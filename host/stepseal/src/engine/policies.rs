@@ -231,6 +231,8 @@ impl Engine {
 
     /// Reads grants, bindings and approvers again. The caller holds `rules_change`.
     pub(crate) async fn reload_rules(&self) -> Result<(), EngineError> {
+        // First: what changes meanwhile then has another one.
+        let version = self.0.store.rules_version().await?;
         let mut grants = BTreeMap::new();
         for row in self.0.store.grants().await? {
             grants.insert(row.plugin.clone(), Arc::new(Grant::from_row(&row)?));
@@ -242,7 +244,8 @@ impl Engine {
         }
         let approvers = self.0.store.approvers().await?;
         *self.0.rules.write().expect("no panic while held") =
-            Arc::new(Rules::new(grants, bindings, approvers));
+            Arc::new(Rules::new(version, grants, bindings, approvers));
+        self.0.registry.forget_names();
         self.0.rules_stale.store(false, Ordering::SeqCst);
         Ok(())
     }
@@ -439,6 +442,8 @@ fn set_digest<'a>(rows: impl IntoIterator<Item = &'a PolicyRow>) -> Digest {
 /// Grants and policies in force at one moment, and who signs their own decisions.
 #[derive(Debug)]
 pub(crate) struct Rules {
+    /// What [`Store::rules_version`](crate::store::Store::rules_version) was.
+    pub(crate) version: u64,
     grants: BTreeMap<String, Arc<Grant>>,
     nothing: Arc<Grant>,
     bindings: Vec<Binding>,
@@ -449,11 +454,13 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(
+        version: u64,
         grants: BTreeMap<String, Arc<Grant>>,
         bindings: Vec<Binding>,
         approvers: Vec<ApproverRow>,
     ) -> Self {
         Self {
+            version,
             grants,
             nothing: Arc::new(Grant::new(super::grants::GrantDocument::default())),
             policies_digest: set_digest(bindings.iter().map(|binding| &binding.row)),

@@ -67,7 +67,7 @@ impl<'a> PolicyInput<'a> {
             input: judged.map(|judged| judged.input),
             output: judged.and_then(|judged| judged.output),
             plan: ShownPlan {
-                steps: steps.iter().map(ShownPlannedStep::from).collect(),
+                steps: self.plan.pinned().map(ShownPlannedStep::from).collect(),
             },
             plugin: step.map(|step| ShownPlugin {
                 digest: step.component,
@@ -79,7 +79,8 @@ impl<'a> PolicyInput<'a> {
                 attempt: judged.attempt,
                 effects: judged.effects,
                 id: &step.id,
-                index: judged.index,
+                index: self.plan.place(judged.index),
+                item: step.item.map(|item| item.number),
                 step_type: &step.step_type,
             }),
             subject: ShownSubject {
@@ -179,6 +180,8 @@ struct ShownStep<'a> {
     effects: bool,
     id: &'a str,
     index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<u32>,
     #[serde(rename = "type")]
     step_type: &'a str,
 }

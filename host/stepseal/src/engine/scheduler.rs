@@ -15,7 +15,7 @@ use super::task::Task;
 use super::tasks::TaskView;
 use super::tenants::share;
 use super::{Engine, lock};
-use crate::store::{DueTask, StoreError, TaskRow};
+use crate::store::{CommitError, DueTask, StoreError, TaskRow};
 
 /// How many tasks a host takes, and how it keeps them.
 #[derive(Clone, Copy, Debug)]
@@ -123,15 +123,26 @@ impl Engine {
         }
         let running = lock(&self.0.running).clone();
         let mut put_off = BTreeSet::new();
+        let mut rooms = BTreeMap::new();
         for task in in_turn(due, &running) {
             if put_off.contains(&task.tenant) {
                 continue;
             }
             let tenant: Arc<str> = task.tenant.as_str().into();
             match self.room(&tenant) {
-                Some(room) => self.spawn(task.id, None, room),
+                Some(room) => {
+                    rooms.insert(task.id, room);
+                }
                 None => {
                     put_off.insert(task.tenant);
+                }
+            }
+        }
+        if !rooms.is_empty() {
+            let ids: Vec<String> = rooms.keys().cloned().collect();
+            for id in self.0.store.take_up(&ids).await? {
+                if let Some(room) = rooms.remove(&id) {
+                    self.spawn(id, None, room);
                 }
             }
         }
@@ -221,6 +232,11 @@ impl Engine {
         handle.map(|handle| handle.in_sandbox()).unwrap_or_default()
     }
 
+    /// Whether a task runs here.
+    pub(crate) fn is_running(&self, id: &str) -> bool {
+        lock(&self.0.active).contains_key(id)
+    }
+
     fn spawn(&self, id: String, fresh: Option<Fresh>, room: Room) {
         let handle = Arc::new(Handle::default());
         {
@@ -247,7 +263,15 @@ impl Engine {
             .await
             .is_err()
         {
-            tracing::warn!("tasks still run; they go on when the host starts again");
+            tracing::warn!("tasks still run; they go on elsewhere, or when the host starts again");
+        }
+        if self.0.store.is_shared() {
+            for handle in lock(&self.0.active).values() {
+                handle.lose();
+            }
+        }
+        if let Err(error) = self.0.store.leave().await {
+            tracing::warn!(%error, "what this host held is free once its lease is over");
         }
     }
 }
@@ -290,7 +314,13 @@ impl Stay {
                             return;
                         }
                     }
-                    Err(RunError::NotAccepted) => return,
+                    Err(RunError::NotAccepted | RunError::Lost) => return,
+                    Err(RunError::Overtaken | RunError::Commit(CommitError::RulesChanged)) => {
+                        self.engine.rules_changed();
+                        if !self.is_ours().await {
+                            return;
+                        }
+                    }
                     Err(error) => {
                         tracing::error!(task = %self.id, %error, tries, "a task could not be run; it is loaded again");
                         break;
@@ -301,7 +331,16 @@ impl Stay {
                 return;
             }
             sleep(REST * tries).await;
+            if !self.is_ours().await {
+                return;
+            }
         }
+    }
+
+    /// Whether this host may go on with it. Where that cannot be found out, the next look does.
+    async fn is_ours(&self) -> bool {
+        let claimed = self.engine.0.store.take_up(std::slice::from_ref(&self.id));
+        claimed.await.is_ok_and(|claimed| !claimed.is_empty())
     }
 
     async fn drive(&self, fresh: Option<Fresh>) -> Result<(Task, TaskRow), RunError> {
@@ -317,7 +356,8 @@ impl Stay {
     /// Leaves, unless somebody poked the task since it was last looked at.
     fn leave(&self, task: &Task, row: TaskRow) -> bool {
         let mut active = lock(&self.engine.0.active);
-        if self.handle.is_poked() && !task.state.is_final() {
+        let is_left = self.engine.0.store.is_shared();
+        if self.handle.is_poked() && !task.state.is_final() && !is_left {
             return false;
         }
         active.remove(&self.id);

@@ -8,11 +8,11 @@ use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::record::{KeyRole, Kind, Record, Shard, ShardHead};
 use stepseal_receipts::tree::verify_consistency;
 
-use super::components::Content;
+use super::content::Content;
 use super::policies::BindPolicy;
 use super::{Actor, Engine, EngineError};
 use crate::data_dir::{read_small, write_secret};
-use crate::store::{Identity, Store};
+use crate::store::{Identity, Store, StoreError};
 
 /// Keys of a bucket that are copied at a time.
 const KEYS_AT_A_TIME: u32 = 256;
@@ -99,23 +99,36 @@ async fn opened(
 impl Engine {
     /// Takes an empty database for this log; refuses one that is another's.
     pub(super) async fn claim(&self, previous: Option<Previous>) -> Result<(), EngineError> {
-        let ours = Identity {
+        if self.0.store.identity().await?.is_some() {
+            return self.check_identity().await;
+        }
+        let act = self.act(Kind::ShardOpen, None, |record| {
+            record.shard = Some(shard(previous));
+        });
+        match self.0.store.claim(&self.identity(), act.await?).await {
+            // Another host was first; it may be one of the same log.
+            Err(StoreError::Refused { .. }) => self.check_identity().await,
+            claimed => Ok(claimed?),
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
             origin: self.0.origin.clone(),
             log_key: self.0.log_key.public(),
             record_key: self.0.record_key.public(),
-        };
+        }
+    }
+
+    /// Refuses a database that is not this log's, or was written with other keys.
+    pub(super) async fn check_identity(&self) -> Result<(), EngineError> {
+        let ours = self.identity();
         match self.0.store.identity().await? {
-            None => {
-                let act = self.act(Kind::ShardOpen, None, |record| {
-                    record.shard = Some(shard(previous));
-                });
-                Ok(self.0.store.claim(&ours, act.await?).await?)
-            }
-            Some(found) if found == ours => Ok(()),
-            Some(found) => Err(EngineError::Foreign {
+            Some(found) if found != ours => Err(EngineError::Foreign {
                 found: Box::new(found),
                 ours: Box::new(ours),
             }),
+            _ => Ok(()),
         }
     }
 

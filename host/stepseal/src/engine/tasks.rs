@@ -38,7 +38,7 @@ pub struct TaskView {
     pub row: TaskRow,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Its steps in plan order.
+    /// Its steps in plan order, and after them the items of those that run for each of some.
     pub steps: Vec<StepView>,
     /// Why it ended as it did, where it did not succeed.
     pub reason: Option<String>,
@@ -90,13 +90,19 @@ impl TaskView {
             .steps
             .iter()
             .zip(&task.steps)
-            .map(|(step, progress)| StepView {
+            .zip((0..).map(|index| task.step_state(index)))
+            .map(|((step, progress), state)| StepView {
                 id: step.id.clone(),
                 uses: format!("{}@{}/{}", step.plugin, step.version, step.step_type),
                 component: step.component,
-                state: progress.state.0,
+                state,
                 attempt: progress.attempt,
-                output: progress.value.as_deref().cloned(),
+                // What items have put out, they show themselves.
+                output: progress
+                    .value
+                    .as_deref()
+                    .cloned()
+                    .filter(|_| progress.items.is_none()),
                 output_digest: progress.output.map(|output| output.digest),
                 fuel: progress.fuel,
                 status: progress.status.map(|status| status.as_str().to_owned()),
@@ -104,7 +110,7 @@ impl TaskView {
                 approval: progress
                     .approval
                     .clone()
-                    .filter(|_| progress.state.0 == StepState::Waiting),
+                    .filter(|_| state == StepState::Waiting),
                 verdicts: progress
                     .judged
                     .iter()
@@ -184,8 +190,26 @@ impl Engine {
             };
         }
         self.check_queue(tenant).await?;
+        loop {
+            let key = idempotency.clone();
+            if let Some(submitted) = self.submit_once(tenant, &submission, key, waits).await? {
+                return Ok(submitted);
+            }
+            // What it was pinned and judged by has changed in between.
+            self.rules_changed();
+        }
+    }
+
+    /// Pins, judges and stores a submission; nothing where the rules changed meanwhile.
+    async fn submit_once(
+        &self,
+        tenant: &str,
+        submission: &Submission,
+        idempotency: Option<(String, Digest)>,
+        waits: bool,
+    ) -> Result<Option<Submitted>, EngineError> {
         let rules = self.rules().await?;
-        let pinned = self.pin(&submission, &rules).await?;
+        let pinned = self.pin(submission, &rules).await?;
         let id = self.0.clock.id();
         let now = self.0.clock.now();
         let (judgements, shown) = self.judge_plan(&rules, &id, tenant, &pinned, now).await?;
@@ -207,7 +231,9 @@ impl Engine {
             records: Vec::new(),
             blobs: vec![plan.to_blob(), task.input.to_blob()],
             state: TaskState::Queued,
-            wake_at: Some(now),
+            wake_at: Some(task.plan.not_before.map_or(now, |at| at.max(now))),
+            keeps: false,
+            rules: Some(rules.version),
             pokes_seen: 0,
             approvals: Vec::new(),
             keyvalue: KeyValueChanges::default(),
@@ -235,17 +261,21 @@ impl Engine {
         let view = TaskView::new(&task, row);
         // Before it runs, so that its end cannot be missed.
         let waiter = self.0.waiters.join(&task.id);
-        match self
-            .accept(task, view.row.clone(), transition, waits)
-            .await?
-        {
-            Accept::New => Ok(Submitted {
+        let accepted = self.accept(task, view.row.clone(), transition, waits).await;
+        match accepted {
+            Ok(Accept::New) => Ok(Some(Submitted {
                 task: view,
                 new: true,
                 waiter,
-            }),
-            Accept::Known(id) => self.submitted_before(&id).await,
-            Accept::KeyReused(id) => Err(key_reused(&id)),
+            })),
+            Ok(Accept::Known(id)) => self.submitted_before(&id).await.map(Some),
+            Ok(Accept::KeyReused(id)) => Err(key_reused(&id)),
+            Err(CommitError::RulesChanged) => Ok(None),
+            Err(error) => {
+                // Where it was stored all the same, it is found by looking.
+                self.0.wake.notify_one();
+                Err(not_stored(error))
+            }
         }
     }
 
@@ -255,10 +285,12 @@ impl Engine {
         &self,
         task: Task,
         row: TaskRow,
-        first: Transition,
+        mut first: Transition,
         waits: bool,
-    ) -> Result<Accept, EngineError> {
-        let (room, tenant) = (self.room_for(&task), Arc::clone(&task.tenant));
+    ) -> Result<Accept, CommitError> {
+        let is_due = first.wake_at <= Some(first.at);
+        let room = is_due.then(|| self.room_for(&task)).flatten();
+        let tenant = Arc::clone(&task.tenant);
         if waits && let Some(room) = room {
             let (reply, accepted) = oneshot::channel();
             let new = row.task.clone();
@@ -275,15 +307,15 @@ impl Engine {
                 room,
             );
             if let Ok(accept) = accepted.await {
-                return accept.map_err(not_stored);
+                return accept;
             }
             // Its runner gave up before there was anything to store. Stored, it is tried again like any other.
             let accept = self.store_new(&new, first).await;
             self.run_later(&tenant);
-            return accept.map_err(not_stored);
+            return accept;
         }
-        let accept = self.store_new(&row.task, first).await;
-        let accept = accept.map_err(not_stored)?;
+        first.keeps = room.is_some();
+        let accept = self.store_new(&row.task, first).await?;
         if accept == Accept::New && !task.state.is_final() {
             match room {
                 Some(room) => self.run_new(
@@ -294,7 +326,9 @@ impl Engine {
                     },
                     room,
                 ),
-                None => self.run_later(&tenant),
+                None if is_due => self.run_later(&tenant),
+                // The scheduler sleeps until the next one that it knows of.
+                None => self.0.wake.notify_one(),
             }
         }
         Ok(accept)
@@ -361,6 +395,7 @@ impl Engine {
             for step in &task.plan.steps {
                 events.push(Event::StepSkipped {
                     step: step.id.clone(),
+                    reason: None,
                 });
             }
             events.push(Event::TaskDenied {
@@ -406,19 +441,31 @@ impl Engine {
         if submitted.task.rests() {
             return Ok(submitted.task.clone());
         }
-        let stopped = async {
-            loop {
-                // One that waits for its next attempt goes on by itself.
-                if let Some(view) = submitted.waiter.changed().await.stopped
-                    && view.rests()
-                {
-                    return Arc::unwrap_or_clone(view);
-                }
-            }
-        };
+        let id = &submitted.task.row.task.id;
+        // One that waits for its next attempt goes on by itself.
+        let stopped = self.until(id, &mut submitted.waiter, TaskView::rests);
         match timeout(patience, stopped).await {
-            Ok(view) => Ok(view),
-            Err(_) => self.task(&submitted.task.row.task.id).await,
+            Ok(view) => view,
+            Err(_) => self.task(id).await,
+        }
+    }
+
+    /// The task once this is true of it. Where another host runs it, it is looked at whenever that says that something happened.
+    async fn until(
+        &self,
+        id: &str,
+        waiter: &mut Waiter,
+        is_so: impl Fn(&TaskView) -> bool,
+    ) -> Result<TaskView, EngineError> {
+        loop {
+            let view = match waiter.changed().await.stopped {
+                Some(view) => Arc::unwrap_or_clone(view),
+                None if self.0.store.is_shared() && !self.is_running(id) => self.task(id).await?,
+                None => continue,
+            };
+            if is_so(&view) {
+                return Ok(view);
+            }
         }
     }
 
@@ -447,17 +494,9 @@ impl Engine {
         }
         self.0.store.request_cancel(id).await?;
         self.cancel_running(id);
-        let ended = async {
-            loop {
-                if let Some(view) = waiter.changed().await.stopped
-                    && view.row.state.is_final()
-                {
-                    return Arc::unwrap_or_clone(view);
-                }
-            }
-        };
+        let ended = self.until(id, &mut waiter, |view| view.row.state.is_final());
         match timeout(CANCEL_PATIENCE, ended).await {
-            Ok(view) => Ok(view),
+            Ok(view) => view,
             Err(_) => self.task(id).await,
         }
     }

@@ -57,6 +57,8 @@ pub(crate) struct Tenants(RwLock<Arc<Known>>);
 
 #[derive(Default)]
 struct Known {
+    /// What the version of the rules was when they were read.
+    version: u64,
     rows: BTreeMap<String, TenantRow>,
     by_token: HashMap<Digest, Arc<str>>,
     /// Everybody whose tasks may be due, the operator first.
@@ -70,6 +72,8 @@ impl Tenants {
 
     /// Reads them anew.
     pub(crate) async fn load(&self, store: &dyn Store) -> Result<(), StoreError> {
+        // First: what changes meanwhile then has another one.
+        let version = store.rules_version().await?;
         let rows = store.tenants().await?;
         let names = rows.iter().map(|row| row.name.clone());
         let all = std::iter::once(OPERATOR.to_owned()).chain(names).collect();
@@ -79,12 +83,18 @@ impl Tenants {
             .collect();
         let rows = rows.into_iter().map(|row| (row.name.clone(), row));
         let known = Known {
+            version,
             rows: rows.collect(),
             by_token,
             all,
         };
         *self.0.write().expect("no panic while held") = Arc::new(known);
         Ok(())
+    }
+
+    /// What the version of the rules was when they were read.
+    pub(crate) fn version(&self) -> u64 {
+        self.known().version
     }
 
     /// Whether there is any.
@@ -179,6 +189,7 @@ impl Engine {
         let work = async move {
             let _changing = engine.0.tenants_change.lock().await;
             let changed = change(engine.clone()).await;
+            engine.rules_changed();
             engine.reload_tenants().await?;
             changed
         };
@@ -213,7 +224,8 @@ impl Engine {
             return Ok(());
         }
         let now = self.0.clock.now();
-        // Those that run may be due as well, and do not wait.
+        // Those that run may be due as well, and do not wait. Where hosts hold what they run, they are not counted.
+        let running = if self.0.store.is_shared() { 0 } else { running };
         let running = u32::try_from(running).unwrap_or(u32::MAX);
         let most = self.0.task_limits.queued.saturating_add(running);
         if self.0.store.count_due(now, tenant, most).await? < most {

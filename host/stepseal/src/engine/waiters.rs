@@ -40,6 +40,13 @@ impl Waiters {
         self.tell(task, |notice| notice.stopped = None);
     }
 
+    /// Something may have happened to any task.
+    pub(crate) fn all_changed(&self) {
+        for room in lock(&self.0).values() {
+            room.send_modify(|notice| notice.stopped = None);
+        }
+    }
+
     /// A task goes on no further by itself. `view` is called only where somebody waits.
     pub(crate) fn stopped(&self, task: &str, view: impl FnOnce() -> TaskView) {
         self.tell(task, |notice| notice.stopped = Some(Arc::new(view())));

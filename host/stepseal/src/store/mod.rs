@@ -13,6 +13,7 @@
 //! - `Err(CommitError::Store)` from them leaves open whether the effect happened; the caller loads the task again and looks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stepseal_receipts::digest::Digest;
@@ -59,6 +60,19 @@ pub trait Store: Send + Sync + 'static {
     async fn end_approver(&self, key: &PublicKey, act: NewAct) -> Result<bool, StoreError>;
     /// Every key that an approver has or had, the oldest first.
     async fn approvers(&self) -> Result<Vec<ApproverRow>, StoreError>;
+    /// Whether other hosts may serve the database at the same time. Then a task that runs is held by one host ([`Transition::keeps`]), and
+    /// transitions by others fail as [`CommitError::Stale`].
+    fn is_shared(&self) -> bool;
+    /// Makes this process a host of the database; until it has left, it says by itself that it is there. `name` is of its data directory: one
+    /// that had it before is gone. Where others took this one for gone, because nothing was heard of it for as long as `lease`, nothing that it
+    /// writes is stored ([`StoreError::Lost`]) until it has joined anew, which it does by itself.
+    async fn join(&self, name: &str, lease: Duration) -> Result<(), StoreError>;
+    /// Gives back whatever this host holds. Afterwards it writes nothing.
+    async fn leave(&self) -> Result<(), StoreError>;
+    /// What other hosts did; what is missed is found by looking. Never, where there are none.
+    async fn news(&self) -> News;
+    /// How often that changed what every host goes by: components, grants, policies, the keys of people, tenants.
+    async fn rules_version(&self) -> Result<u64, StoreError>;
     /// Whether the database answers and can be written to.
     async fn probe(&self) -> Result<(), StoreError>;
 
@@ -119,13 +133,16 @@ pub trait Store: Send + Sync + 'static {
     async fn events(&self, task: &str, after: u64, limit: u32)
     -> Result<Vec<EventRow>, StoreError>;
     /// Unfinished tasks of these tenants that should be looked at: whose `wake_at` is at or before `now`, the longest due first, and
-    /// those poked since they were last committed; `limit` at most of each tenant, one tenant after the other.
+    /// those poked since they were last committed; `limit` at most of each tenant, one tenant after the other. Those that another host holds
+    /// are not among them.
     async fn due(
         &self,
         now: Timestamp,
         tenants: &[String],
         limit: u32,
     ) -> Result<Vec<DueTask>, StoreError>;
+    /// Takes up tasks for this host, where no other host has them and they are not finished; gives those that it has. Those that it had are among them.
+    async fn take_up(&self, ids: &[String]) -> Result<Vec<String>, StoreError>;
     /// How many unfinished tasks of a tenant are due, counted up to `limit`.
     async fn count_due(&self, now: Timestamp, tenant: &str, limit: u32) -> Result<u32, StoreError>;
     /// The earliest `wake_at` after `now` of an unfinished task of these tenants.
@@ -401,6 +418,30 @@ pub struct DueTask {
     pub id: String,
 }
 
+/// What a host hears of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Something happened to tasks; some of them may be `due` and held by nobody.
+    Changed {
+        /// Their ids.
+        tasks: Vec<String>,
+        /// Whether to look for tasks to run.
+        due: bool,
+    },
+    /// Something that this task waits for was decided.
+    Poked(String),
+    /// This task is to stop.
+    Cancelled(String),
+    /// Tasks are due and held by nobody.
+    Due,
+    /// What every host goes by has changed.
+    Rules,
+    /// Something may have been missed: anything may have changed.
+    Missed,
+    /// Others took this host for gone, and what it ran is theirs.
+    Lost,
+}
+
 /// What came of accepting a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accept {
@@ -470,6 +511,11 @@ pub struct Transition {
     pub state: TaskState,
     /// When to look again.
     pub wake_at: Option<Timestamp>,
+    /// Whether the host goes on with the task. Else whoever finds it due does.
+    pub keeps: bool,
+    /// What [`Store::rules_version`] was when it was judged, where it rests on a judgement. Where that has changed:
+    /// [`CommitError::RulesChanged`], and nothing is stored.
+    pub rules: Option<u64>,
     /// [`TaskRow::pokes`] that the writer has looked at. Where there are more, the task stays due.
     pub pokes_seen: u64,
     /// Approvals opened, or closed in the form the writer knows. One that somebody decided about since is left as it is.
@@ -726,6 +772,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// Other hosts took this one for gone, and what it holds is theirs. Nothing was stored.
+    #[error("this host was silent for too long, and others have taken over what it ran")]
+    Lost,
     /// The writer is gone or its queue is full.
     #[error("the database is too busy")]
     Busy,
@@ -752,6 +801,9 @@ pub enum CommitError {
     /// Somebody else changed the task. Nothing was stored.
     #[error("task {0} was changed by somebody else")]
     Stale(String),
+    /// What it was judged by has changed since. Nothing was stored.
+    #[error("grants, policies or other rules changed meanwhile")]
+    RulesChanged,
     /// A key or list that the step read has changed since. Nothing was stored.
     #[error("key {key:?} of bucket {bucket:?} changed while the step ran")]
     Conflict {

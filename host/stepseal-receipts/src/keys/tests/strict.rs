@@ -101,14 +101,14 @@ fn points_of_low_and_mixed_order_and_their_spellings_are_judged_as_verify_strict
     let numbers = [Scalar::ZERO, Scalar::from(0x5eed_u64)];
     let (mut judged, mut strict, mut lax_alone) = (0, 0, 0);
     for (key, key_spelling) in numbers.into_iter().flat_map(points) {
-        let judges = Judges::new(&key_spelling);
+        let both = Judges::new(&key_spelling);
         for (r, r_spelling) in numbers.into_iter().flat_map(points) {
             for message in [b"a", b"b", b"c", b"d"] {
                 let signature = signed(key, &key_spelling, r, &r_spelling, message);
                 let mut beyond = signature;
                 plus_order(&mut beyond);
                 for signature in [signature, beyond] {
-                    let accepted = judges.judge(message, &signature);
+                    let accepted = both.judge(message, &signature);
                     let case = || format!("{key_spelling:x?} {signature:x?} {message:?}");
                     assert_eq!(accepted.ours, [accepted.strict; 2], "{}", case());
                     judged += 1;

@@ -56,7 +56,7 @@ impl OpenShard {
             .output
             .progress("opening a log that continues the other");
         let done = block_on(async {
-            let from = database(old, context.database.as_ref()).await?;
+            let from = database(old, context.database.as_ref(), false).await?;
             let previous = Previous::of(&from, &old.head()).await?;
             let continued = previous.head.clone();
             let held = new.hold()?;

@@ -6,11 +6,13 @@ use stepseal_receipts::state::StepState;
 use stepseal_sandbox::Outcome as SandboxOutcome;
 
 use super::attempt::{self, Authorized, Bench, Finish, Progress, Ran, Ready, Unready, View};
+use super::basis::Basis;
 use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
 use crate::engine::grants::recorded;
-use crate::engine::verdict::{Composed, Judgement};
+use crate::engine::plan::OnFailure;
+use crate::engine::verdict::{Composed, Judgement, WhyAgain};
 use crate::store::{CommitError, NewBlob};
 
 /// How often a step whose reads keep changing is run again before the attempt counts as failed. From the second time on it
@@ -37,7 +39,7 @@ impl Runner {
 
     async fn ready(&mut self, ready: Ready) -> Result<(), RunError> {
         let index = ready.view.index;
-        if self.row.cancel || self.failing() {
+        if self.stopping || self.task.is_failing() {
             self.in_flight.remove(&index);
             return Ok(());
         }
@@ -93,6 +95,20 @@ impl Runner {
             unready.code,
             &unready.message,
         )
+    }
+
+    /// Fails a step whose `if` cannot be answered, or of which nobody can tell for what it runs.
+    pub(super) async fn fail_unbegun(
+        &mut self,
+        index: usize,
+        code: &str,
+        message: &str,
+    ) -> Result<(), RunError> {
+        let rules = self.engine.rules().await?;
+        let bench = Bench::new(&self.engine, &self.task.plan, index, &rules).await?;
+        let attempt = self.task.steps[index].attempt + 1;
+        let status = Status::InvalidInput;
+        self.fail_unrun(index, attempt, &bench, status, code, message)
     }
 
     /// An attempt that failed before the sandbox saw it.
@@ -155,7 +171,7 @@ impl Runner {
 
     async fn ran(&mut self, mut ran: Ran) -> Result<(), RunError> {
         let index = ran.authorized.view.index;
-        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.row.cancel {
+        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.stopping {
             // Nothing ran, for want of room: that is no attempt.
             self.running.add(attempt::run(ran.authorized));
             return Ok(());
@@ -287,7 +303,6 @@ impl Runner {
                 ..
             } => self.emit(Event::StepCancelled { step }),
             Finish::Failed { status, .. } => {
-                let again = *status == Status::Unavailable && !self.row.cancel;
                 self.emit(Event::StepFailed {
                     step: step.clone(),
                     attempt,
@@ -296,12 +311,10 @@ impl Runner {
                     message: outcome.message,
                     fuel: Some(ran.run.fuel_used),
                 })?;
-                let retry = self.task.plan.steps[index].retry;
-                if again && attempt < retry.max_attempts {
-                    let at = self.engine.after(retry.wait_ms(attempt));
-                    self.emit(Event::StepRetrying { step, attempt, at })?;
+                match self.another(index, attempt, *status, ran.authorized.bench.effects) {
+                    Some(again) => self.emit(again),
+                    None => Ok(()),
                 }
-                Ok(())
             }
             Finish::Denied { code, message } => self.emit(Event::StepDenied {
                 step,
@@ -310,6 +323,37 @@ impl Runner {
                 message: message.clone(),
             }),
         }
+    }
+
+    /// Whether a failed attempt is followed by another one, by itself or where a person says so.
+    fn another(&self, index: usize, attempt: u32, status: Status, effects: bool) -> Option<Event> {
+        if self.stopping {
+            return None;
+        }
+        let step = &self.task.plan.steps[index];
+        let retry = &step.retry;
+        let (at, asks) = if retry.is_on(status) && attempt < retry.max_attempts {
+            (self.engine.after_attempt(retry, attempt), None)
+        } else {
+            // Who allows an effect more than one attempt wants it done.
+            let gave_up = effects && retry.is_on(status) && retry.max_attempts > 1;
+            let default = if gave_up {
+                OnFailure::Pause
+            } else {
+                OnFailure::Fail
+            };
+            if step.on_failure.unwrap_or(default) != OnFailure::Pause {
+                return None;
+            }
+            (self.engine.after(0), Some(WhyAgain::Failed))
+        };
+        let step = step.id.clone();
+        Some(Event::StepRetrying {
+            step,
+            attempt,
+            at,
+            asks,
+        })
     }
 
     fn record_result(
@@ -406,6 +450,7 @@ impl Runner {
     /// Says what was judged about an attempt, and keeps what that was about.
     fn judged(&mut self, authorized: &Authorized) -> Result<(), RunError> {
         self.begin()?;
+        self.pending.judged.push(Basis::of(&authorized.bench));
         self.keep(authorized.input.sealed());
         if let Some(shown) = &authorized.shown {
             self.keep(shown);
@@ -423,6 +468,7 @@ impl Runner {
     /// Lets an effectful attempt run: its record is in the commit that comes before the effect.
     pub(super) fn authorize(&mut self, authorized: &Authorized) -> Result<(), RunError> {
         self.begin()?;
+        self.pending.judged.push(Basis::of(&authorized.bench));
         let (step, attempt) = self.named(authorized);
         self.emit(Event::StepAuthorized {
             step: step.clone(),
@@ -499,7 +545,7 @@ impl Runner {
         let step = &self.task.plan.steps[index];
         record::StepRef {
             id: step.id.clone(),
-            index: index as u64,
+            index: self.task.plan.place(index) as u64,
             attempt,
             step_type: step.step_type.clone(),
         }

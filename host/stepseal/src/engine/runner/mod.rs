@@ -7,7 +7,10 @@
 //! A runner that fails is dropped, and the task is loaded again: recovery is the ordinary path.
 
 mod attempt;
+mod basis;
+mod begin;
 mod effects;
+mod end;
 mod settle;
 mod side;
 
@@ -16,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
+use stepseal_receipts::record::{self, Kind, Record};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::Cancel;
@@ -33,10 +36,11 @@ use crate::store::{
     Transition,
 };
 pub use attempt::idempotency_key;
+use basis::Basis;
 use side::Side;
 
 /// Steps of one task that run side by side.
-const SIDE_BY_SIDE_MAX: usize = 8;
+pub(crate) const SIDE_BY_SIDE_MAX: usize = 8;
 
 /// How long what happened may stay in memory while other steps of the task run. People and clients watch.
 const SHOW_AFTER: Duration = Duration::from_millis(250);
@@ -55,6 +59,12 @@ pub(crate) enum RunError {
     Misfit(#[from] Misfit),
     #[error("a record could not be made: {0}")]
     Record(#[from] record::RecordError),
+    /// The rules that something was judged by are in force no more. It is judged again.
+    #[error("what it was judged by has changed")]
+    Overtaken,
+    /// Other hosts took this one for gone, and the task is theirs.
+    #[error("the task is no longer this host's")]
+    Lost,
     /// It never got into the database; who submitted it knows.
     #[error("the task was not accepted")]
     NotAccepted,
@@ -70,6 +80,7 @@ impl From<crate::store::StoreError> for RunError {
 #[derive(Default)]
 pub(crate) struct Handle {
     poked: AtomicBool,
+    lost: AtomicBool,
     notify: Notify,
     cancel: Cancel,
     /// Steps that were given to the sandbox and whose end is not stored yet, with their attempts. Nothing is stored of a pure step
@@ -89,6 +100,12 @@ impl Handle {
         // In this order: a runner that sees the guest stop must know why.
         self.poke();
         self.cancel.cancel();
+    }
+
+    /// The task is another host's: what runs of it here is for nothing.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
     }
 
     pub(crate) fn is_poked(&self) -> bool {
@@ -132,6 +149,10 @@ struct Pending {
     records: Vec<NewRecord>,
     blobs: Vec<NewBlob>,
     approvals: Vec<ApprovalRow>,
+    /// The version of the rules that the task was accepted under, where that is part of it.
+    rules: Option<u64>,
+    /// What attempts were judged by.
+    judged: Vec<Basis>,
     /// Decisions that the records speak of.
     given: Vec<Given>,
     keyvalue: KeyValueChanges,
@@ -150,6 +171,8 @@ pub(crate) struct Runner {
     running: Side,
     /// Approvals should be looked at: at first, and when somebody poked.
     look: bool,
+    /// What is left of the task is being given up.
+    stopping: bool,
     /// Who is told when the task is in the database, where it is not.
     accepting: Option<oneshot::Sender<Result<Accept, CommitError>>>,
 }
@@ -165,6 +188,7 @@ impl Runner {
             in_flight: BTreeSet::new(),
             running: Side::default(),
             look: false,
+            stopping: false,
             accepting: None,
         }
     }
@@ -180,6 +204,8 @@ impl Runner {
                 records: first.records,
                 blobs: first.blobs,
                 approvals: first.approvals,
+                rules: first.rules,
+                judged: Vec::new(),
                 given: Vec::new(),
                 keyvalue: first.keyvalue,
             };
@@ -215,11 +241,22 @@ impl Runner {
 
     async fn run(&mut self) -> Result<(), RunError> {
         while !self.task.state.is_final() {
+            if self.handle.lost.load(Ordering::SeqCst) {
+                return Err(RunError::Lost);
+            }
             if self.handle.poked.swap(false, Ordering::SeqCst) {
                 self.look_at_row().await?;
             }
             if self.row.cancel {
                 self.stop().await?;
+                self.end(Event::TaskCancelled {}).await?;
+                break;
+            }
+            if self
+                .deadline()
+                .is_some_and(|deadline| deadline <= self.now())
+            {
+                self.run_out().await?;
                 break;
             }
             if std::mem::take(&mut self.look) {
@@ -231,30 +268,35 @@ impl Runner {
                     self.close().await?;
                 } else {
                     self.wait().await?;
-                    if !self.handle.is_poked() {
+                    // Where there are other hosts it is nobody's now, and due for whoever comes first.
+                    if self.engine.0.store.is_shared() || !self.handle.is_poked() {
                         break;
                     }
                 }
                 continue;
             }
             let handle = Arc::clone(&self.handle);
-            let rest = self.rest();
+            let (rest, until_due) = (self.rest(), self.until_due());
             tokio::select! {
                 Some(progress) = self.running.next() => self.take(progress).await?,
                 () = handle.notify.notified() => self.running.part(),
+                () = sleep(until_due) => {}
                 () = sleep(rest) => self.look_up().await?,
             }
         }
         Ok(())
     }
 
-    /// How long steps may run before something else is due.
+    /// How long steps may run before what happened beside them is shown.
     fn rest(&self) -> Duration {
         let Some(since) = self.pending.since else {
             return LOOK_UP_EVERY;
         };
-        let now = self.engine.0.clock.now().unix_ms();
-        SHOW_AFTER.saturating_sub(Duration::from_millis(now.saturating_sub(since.unix_ms())))
+        SHOW_AFTER.saturating_sub(since_then(since, self.now()))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.engine.0.clock.now()
     }
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
@@ -280,50 +322,9 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts every step that may go on.
-    async fn launch(&mut self) -> Result<(), RunError> {
-        let failing = self.failing();
-        for index in 0..self.task.steps.len() {
-            if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
-                break;
-            }
-            if self.in_flight.contains(&index) {
-                continue;
-            }
-            match self.task.step_state(index) {
-                StepState::Pending
-                    if !failing && self.task.is_ready(index) && self.is_due(index) =>
-                {
-                    self.prepare(index);
-                }
-                // Authorised before a crash, or by a person a moment ago.
-                StepState::Authorized | StepState::Running => self.resume(index).await?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn is_due(&self, index: usize) -> bool {
-        self.task.steps[index]
-            .retry_at
-            .is_none_or(|at| at <= self.engine.0.clock.now())
-    }
-
-    /// Whether a step has failed for good, so that no other is begun.
-    fn failing(&self) -> bool {
-        (0..self.task.steps.len()).any(|index| {
-            matches!(
-                self.task.step_state(index),
-                StepState::Failed | StepState::Denied
-            )
-        })
-    }
-
     fn is_over(&self) -> bool {
-        self.failing()
-            || (0..self.task.steps.len())
-                .all(|index| self.task.step_state(index) == StepState::Succeeded)
+        self.task.is_failing()
+            || (0..self.task.steps.len()).all(|index| self.task.is_settled(index))
     }
 
     /// Stores that nothing can go on before a person decides or a time comes.
@@ -331,13 +332,7 @@ impl Runner {
         if self.task.state == TaskState::Running {
             self.emit(Event::TaskWaiting {})?;
         }
-        let retry = self
-            .task
-            .steps
-            .iter()
-            .filter(|step| step.state.0 == StepState::Pending)
-            .filter_map(|s| s.retry_at);
-        let mut wake = retry.min();
+        let mut wake = self.times().min();
         for index in 0..self.task.steps.len() {
             if self.task.step_state(index) == StepState::Waiting
                 && let Some(expires) = self.approval_expiry(index).await?
@@ -345,93 +340,7 @@ impl Runner {
                 wake = Some(wake.map_or(expires, |wake| wake.min(expires)));
             }
         }
-        self.flush_until(wake).await
-    }
-
-    /// Ends the task: what is left is skipped, and the last record says how it ended.
-    async fn close(&mut self) -> Result<(), RunError> {
-        let mut reason = String::new();
-        let mut worst = Status::Ok;
-        for index in 0..self.task.steps.len() {
-            let step = self.task.plan.steps[index].id.clone();
-            let said = self.task.steps[index].message.clone().unwrap_or_default();
-            match self.task.step_state(index) {
-                StepState::Denied if worst != Status::Denied => {
-                    (worst, reason) = (Status::Denied, format!("step {step} was denied: {said}"));
-                }
-                StepState::Failed if worst == Status::Ok => {
-                    (worst, reason) = (Status::Failed, format!("step {step} failed: {said}"));
-                }
-                StepState::Pending => self.emit(Event::StepSkipped { step })?,
-                StepState::Waiting => {
-                    self.void_approval(index).await?;
-                    self.emit(Event::StepCancelled { step })?;
-                }
-                _ => {}
-            }
-        }
-        let reason = super::schema::text(&reason, super::schema::MESSAGE_BYTES_MAX);
-        self.end(match worst {
-            Status::Ok => Event::TaskSucceeded {},
-            Status::Denied => Event::TaskDenied { reason },
-            _ => Event::TaskFailed { reason },
-        })
-        .await
-    }
-
-    /// Cancels what is left, once nothing runs any more.
-    async fn stop(&mut self) -> Result<(), RunError> {
-        self.handle.cancel.cancel();
-        while let Some(progress) = self.running.next().await {
-            self.take(progress).await?;
-        }
-        for index in 0..self.task.steps.len() {
-            let step = self.task.plan.steps[index].id.clone();
-            match self.task.step_state(index) {
-                StepState::Waiting => {
-                    self.void_approval(index).await?;
-                    self.emit(Event::StepCancelled { step })?;
-                }
-                // Authorised in the database, and nobody ran it to its end: a crash came between.
-                StepState::Running => self.abandon(index).await?,
-                state if !state.is_final() => self.emit(Event::StepCancelled { step })?,
-                _ => {}
-            }
-        }
-        self.end(Event::TaskCancelled {}).await
-    }
-
-    /// The last event and the last record of a task.
-    async fn end(&mut self, event: Event) -> Result<(), RunError> {
-        let (status, reason) = match &event {
-            Event::TaskSucceeded {} => (Status::Ok, None),
-            Event::TaskDenied { reason } => (Status::Denied, Some(reason.clone())),
-            Event::TaskCancelled {} => (Status::Cancelled, None),
-            Event::TaskFailed { reason } => (Status::Failed, Some(reason.clone())),
-            _ => unreachable!("not the end of a task"),
-        };
-        // Looked at whatever the other way out: a task that ends must have begun.
-        if event != (Event::TaskCancelled {}) {
-            self.begin()?;
-        }
-        self.emit(event)?;
-        let now = self.engine.0.clock.now();
-        let (records, head) = (self.task.records + 1, self.task.head);
-        self.record(Kind::TaskClose, |record| {
-            record.plan = None;
-            record.time = Some(record::Span {
-                start: now,
-                end: now,
-            });
-            record.outcome = Some(Outcome {
-                status,
-                code: None,
-                message: reason,
-            });
-            record.records = Some(records);
-            record.head = head;
-        })?;
-        self.flush_until(None).await
+        self.flush_until(wake, false).await
     }
 
     /// Says that the task goes on, where it has not been said.
@@ -470,7 +379,7 @@ impl Runner {
     /// Commits what happened so far, in the middle of things.
     async fn flush(&mut self) -> Result<(), RunError> {
         let now = self.engine.0.clock.now();
-        self.flush_until(Some(now)).await
+        self.flush_until(Some(now), true).await
     }
 
     /// The first commit of a task that is not in the database yet.
@@ -480,6 +389,10 @@ impl Runner {
         reply: oneshot::Sender<Result<Accept, CommitError>>,
     ) -> Result<(), RunError> {
         let accept = self.engine.store_new(&self.row.task, first).await;
+        if matches!(accept, Err(CommitError::RulesChanged)) {
+            // It is submitted anew.
+            return Err(RunError::NotAccepted);
+        }
         let is_new = matches!(accept, Ok(Accept::New));
         // Nobody listens where the client has gone away; the task runs all the same.
         let _ = reply.send(accept);
@@ -490,10 +403,15 @@ impl Runner {
         }
     }
 
-    /// Commits what happened so far; a host should look at the task again at `wake_at`.
-    async fn flush_until(&mut self, wake_at: Option<Timestamp>) -> Result<(), RunError> {
+    /// Commits what happened so far; a host should look at the task again at `wake_at`, and until then this one `keeps` it or not.
+    async fn flush_until(
+        &mut self,
+        wake_at: Option<Timestamp>,
+        keeps: bool,
+    ) -> Result<(), RunError> {
+        let rules = self.engine.rules().await?;
+        let rules = self.pending.rests_on(&rules)?;
         let pending = std::mem::take(&mut self.pending);
-        let _held = self.engine.holding_approvers(&pending.given).await?;
         let at = self.engine.0.clock.now();
         let transition = Transition {
             task: self.task.id.clone(),
@@ -503,6 +421,8 @@ impl Runner {
             blobs: pending.blobs,
             state: self.task.state,
             wake_at,
+            keeps,
+            rules,
             pokes_seen: self.row.pokes,
             approvals: pending.approvals,
             keyvalue: pending.keyvalue,
@@ -526,6 +446,11 @@ impl Runner {
         waiters.changed(&self.task.id);
         Ok(())
     }
+}
+
+/// How much time lies between two points in it.
+fn since_then(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_millis(now.unix_ms().saturating_sub(then.unix_ms()))
 }
 
 /// An event as the store takes it.

@@ -55,6 +55,7 @@ macro_rules! suite {
             tasks::a_task_must_come_with_its_own_first_transition,
             tasks::an_unknown_task_cannot_change,
             tasks::a_writer_that_missed_something_stores_nothing,
+            tasks::what_was_judged_by_other_rules_is_not_stored,
             tasks::of_two_writers_at_once_one_wins,
             tasks::one_after_the_other_is_fine_even_at_once,
             tasks::a_refused_transition_does_not_hurt_its_neighbours,
@@ -107,7 +108,7 @@ macro_rules! suite {
 pub(crate) use suite;
 
 /// A time, in milliseconds.
-fn at(ms: u64) -> Timestamp {
+pub(crate) fn at(ms: u64) -> Timestamp {
     Timestamp::from_unix_ms(ms).expect("tests stay before the year 9999")
 }
 
@@ -123,12 +124,12 @@ async fn next_wake(store: &dyn Store, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// A digest that depends on a text.
-fn digest(text: &str) -> Digest {
+pub(crate) fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
 /// An act of the host whose envelope is this text.
-fn act(envelope: &str) -> NewAct {
+pub(crate) fn act(envelope: &str) -> NewAct {
     NewAct {
         envelope: envelope.to_owned(),
         leaf_hash: digest(envelope),
@@ -150,7 +151,7 @@ fn task(id: &str) -> NewTask {
 }
 
 /// A transition to `running` with one event and nothing else.
-fn transition(task: &str, after: u64) -> Transition {
+pub(crate) fn transition(task: &str, after: u64) -> Transition {
     Transition {
         task: task.to_owned(),
         after,
@@ -159,6 +160,8 @@ fn transition(task: &str, after: u64) -> Transition {
         blobs: Vec::new(),
         state: TaskState::Running,
         wake_at: None,
+        keeps: false,
+        rules: None,
         pokes_seen: 0,
         approvals: Vec::new(),
         keyvalue: KeyValueChanges::default(),

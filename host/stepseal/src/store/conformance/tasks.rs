@@ -8,8 +8,8 @@ use super::{
     record, task, transition,
 };
 use crate::store::{
-    Accept, DueTask, EventRow, Kept, NewErasure, NewTask, OPERATOR, RecordRow, Store, StoreError,
-    TaskQuery, TaskRow, Transition,
+    Accept, CommitError, DueTask, EventRow, Kept, NewErasure, NewTask, OPERATOR, RecordRow, Store,
+    StoreError, TaskQuery, TaskRow, TenantRow, Transition,
 };
 
 pub(crate) async fn a_task_is_stored_with_everything_that_came_with_it(fixture: &impl Fixture) {
@@ -601,4 +601,31 @@ pub(crate) async fn erased_records_leave_their_leaves(fixture: &impl Fixture) {
         store.task("other").await.unwrap().unwrap().erased,
         Some(at(9))
     );
+}
+
+pub(crate) async fn what_was_judged_by_other_rules_is_not_stored(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    accept(&*store, "t").await;
+    let before = store.rules_version().await.unwrap();
+    let tenant = TenantRow {
+        name: "mia".to_owned(),
+        token: digest("token"),
+        added: at(1),
+        removed: None,
+    };
+    assert!(store.put_tenant(&tenant).await.unwrap());
+    let judged = |rules| Transition {
+        rules: Some(rules),
+        ..transition("t", 1)
+    };
+    let stale = store.commit(judged(before)).await;
+    assert!(matches!(stale, Err(CommitError::RulesChanged)), "{stale:?}");
+    assert_eq!(store.events("t", 0, 9).await.unwrap().len(), 1);
+    let now = store.rules_version().await.unwrap();
+    assert!(now > before);
+    store.commit(judged(now)).await.unwrap();
+    // What rests on no judgement is stored whatever changes.
+    assert!(store.remove_tenant("mia", at(2)).await.unwrap());
+    assert!(store.rules_version().await.unwrap() > now);
+    store.commit(transition("t", 2)).await.unwrap();
 }

@@ -14,36 +14,46 @@ use super::Connection;
 use crate::store::sql::log::Edge;
 use crate::store::sql::world::{EntryKey, Outcomes, Request, Rows, TaskView, World};
 use crate::store::sql::{keyvalue, row};
-use crate::store::{ApprovalRow, StoreError};
+use crate::store::{ApprovalRow, News, StoreError};
 
 /// Everything that transitions are checked against. The first column says which question a row answers.
 pub(super) const QUESTIONS: &str = "\
-    SELECT 1::bigint, id, NULL::text, head, events, records, pokes FROM tasks WHERE id = ANY ($1::text[]) \
-    UNION ALL SELECT 2, idempotency_key, id, idempotency_digest, 0, 0, 0 FROM tasks WHERE idempotency_key = ANY ($2::text[]) \
-    UNION ALL SELECT 3, entries.bucket, NULL, entries.entry_key, entries.version, 0, 0 \
+    SELECT 1::bigint, id, NULL::text, head, events, records, pokes, holder FROM tasks WHERE id = ANY ($1::text[]) \
+    UNION ALL SELECT 2, idempotency_key, id, idempotency_digest, 0, 0, 0, NULL FROM tasks WHERE idempotency_key = ANY ($2::text[]) \
+    UNION ALL SELECT 3, entries.bucket, NULL, entries.entry_key, entries.version, 0, 0, NULL \
     FROM UNNEST($3::text[], $4::bytea[]) AS wanted (bucket, entry_key) \
     JOIN bucket_entries AS entries ON entries.bucket = wanted.bucket AND entries.entry_key = wanted.entry_key \
-    UNION ALL SELECT 4, name, NULL, NULL, version, 0, 0 FROM buckets WHERE name = ANY ($5::text[])";
+    UNION ALL SELECT 4, name, NULL, NULL, version, 0, 0, NULL FROM buckets WHERE name = ANY ($5::text[])";
 
 const OF_TASK: i64 = 1;
 const OF_KEY: i64 = 2;
 const OF_ENTRY: i64 = 3;
 const OF_BUCKET: i64 = 4;
 
-type Answer = (i64, String, Option<String>, Option<Vec<u8>>, i64, i64, i64);
+type Answer = (
+    i64,
+    String,
+    Option<String>,
+    Option<Vec<u8>>,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+);
 
 /// Writes every row of a batch. The parts of one statement do not see each other, and need not: constraints are checked at its end.
 pub(super) const ANSWER: &str = "\
     WITH added AS ( \
       INSERT INTO tasks (id, tenant, agent, labels, idempotency_key, idempotency_digest, plan, input, created_ms, \
-        state, updated_ms, wake_at_ms, due_ms, events, records, head) \
+        state, updated_ms, wake_at_ms, due_ms, events, records, head, holder) \
       SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::bytea[], $9::bigint[], \
-        $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bytea[]) \
+        $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bytea[], $60::bigint[]) \
     ), changed AS ( \
       UPDATE tasks SET state = changed.state, updated_ms = changed.updated_ms, wake_at_ms = changed.wake_at_ms, \
-        due_ms = changed.due_ms, events = changed.events, records = changed.records, head = changed.head \
-      FROM UNNEST($17::text[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bytea[]) \
-        AS changed (id, state, updated_ms, wake_at_ms, due_ms, events, records, head) \
+        due_ms = changed.due_ms, events = changed.events, records = changed.records, head = changed.head, \
+        holder = changed.holder \
+      FROM UNNEST($17::text[], $18::text[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bytea[], \
+        $61::bigint[]) AS changed (id, state, updated_ms, wake_at_ms, due_ms, events, records, head, holder) \
       WHERE tasks.id = changed.id \
     ), transitions_added AS ( \
       INSERT INTO transitions (task, n, digests, events, blobs) \
@@ -80,16 +90,21 @@ pub(in crate::store) async fn run(
     requests: Vec<Request>,
 ) -> Result<Outcomes, StoreError> {
     let edge = connection.begin().await?;
-    let mut world = read(&mut connection.link, edge, &requests).await?;
+    let me = connection.me();
+    let mut world = read(&mut connection.link, edge, me, &requests).await?;
     let outcomes = requests
         .into_iter()
         .map(|request| world.apply(request))
         .collect();
     if world.rows.any {
+        let news = connection.has_others().then(|| changed(&world));
         let statement = sqlx::query(ANSWER);
         write(statement, world)?
             .execute(&mut connection.link)
             .await?;
+        if let Some(news) = news {
+            connection.tell(&news).await?;
+        }
         connection.commit().await?;
     } else {
         connection.rollback().await?;
@@ -100,6 +115,7 @@ pub(in crate::store) async fn run(
 async fn read(
     connection: &mut PgConnection,
     edge: Edge,
+    me: Option<i64>,
     requests: &[Request],
 ) -> Result<World, StoreError> {
     let mut tasks = BTreeSet::new();
@@ -119,7 +135,7 @@ async fn read(
         entries.extend(reads.map(|read| (read.bucket.as_str(), read.key.as_bytes())));
         buckets.extend(listed.filter(|bucket| fits(bucket)));
     }
-    let mut world = World::new(edge);
+    let mut world = World::new(edge, me);
     let (entry_buckets, entry_keys): (Vec<&str>, Vec<&[u8]>) = entries.into_iter().unzip();
     let rows: Vec<Answer> = sqlx::query_as(QUESTIONS)
         .bind(Vec::from_iter(tasks))
@@ -137,7 +153,7 @@ async fn read(
 
 fn take(
     world: &mut World,
-    (what, name, other, bytes, first, second, third): Answer,
+    (what, name, other, bytes, first, second, third, holder): Answer,
 ) -> Result<(), StoreError> {
     let lacks = |what| StoreError::Corrupt {
         what,
@@ -151,6 +167,7 @@ fn take(
                 records: row::unsigned("the records of a task", second)?,
                 head: row::digest_option("the newest record of a task", bytes.as_deref())?,
                 pokes: row::unsigned("the pokes of a task", third)?,
+                holder,
                 change: None,
             };
             world.tasks.insert(name, view);
@@ -196,7 +213,7 @@ fn write(statement: Statement<'_>, world: World) -> Result<Statement<'_>, StoreE
         entries,
         buckets,
     } = rows;
-    let statement = bind_tasks(statement, tasks)?;
+    let (statement, added, changed) = bind_tasks(statement, tasks)?;
 
     let mut columns = (vec![], vec![], vec![], vec![], vec![]);
     for packed in transitions {
@@ -232,7 +249,19 @@ fn write(statement: Statement<'_>, world: World) -> Result<Statement<'_>, StoreE
     Ok(statement
         .bind(count(edge.frontier.size())?)
         .bind(edge.frontier.to_bytes())
-        .bind(count(edge.write_version)?))
+        .bind(count(edge.write_version)?)
+        .bind(added)
+        .bind(changed))
+}
+
+/// What other hosts are to know of a batch.
+fn changed(world: &World) -> News {
+    let changed = world.tasks.iter().filter(|(_, view)| view.change.is_some());
+    let is_left = |view: &TaskView| view.new.is_some() && view.holder.is_none();
+    News::Changed {
+        due: world.tasks.values().any(is_left),
+        tasks: changed.map(|(id, _)| id.clone()).collect(),
+    }
 }
 
 /// Where tasks are, a column each.
@@ -246,12 +275,16 @@ struct Places {
     events: Vec<i64>,
     records: Vec<i64>,
     heads: Vec<Option<Vec<u8>>>,
+    holders: Holders,
 }
+
+/// The host that has each task.
+type Holders = Vec<Option<i64>>;
 
 fn bind_tasks(
     statement: Statement<'_>,
     tasks: BTreeMap<String, TaskView>,
-) -> Result<Statement<'_>, StoreError> {
+) -> Result<(Statement<'_>, Holders, Holders), StoreError> {
     let mut new = Vec::new();
     let mut added = Places::default();
     let mut changed = Places::default();
@@ -274,6 +307,7 @@ fn bind_tasks(
         places.events.push(count(view.events)?);
         places.records.push(count(view.records)?);
         places.heads.push(view.head.as_ref().map(row::bytes));
+        places.holders.push(view.holder);
     }
     let digests = |digest: fn(&crate::store::NewTask) -> &Digest| -> Vec<Vec<u8>> {
         new.iter().map(|task| row::bytes(digest(task))).collect()
@@ -307,7 +341,7 @@ fn bind_tasks(
         .bind(added.events)
         .bind(added.records)
         .bind(added.heads);
-    Ok(statement
+    let statement = statement
         .bind(changed.ids)
         .bind(changed.states)
         .bind(changed.updated)
@@ -315,7 +349,8 @@ fn bind_tasks(
         .bind(changed.due)
         .bind(changed.events)
         .bind(changed.records)
-        .bind(changed.heads))
+        .bind(changed.heads);
+    Ok((statement, added.holders, changed.holders))
 }
 
 fn bind_approvals(

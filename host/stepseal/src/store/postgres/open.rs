@@ -1,5 +1,6 @@
 //! Opening the database: can it be reached, is it ours, do we know its schema, can it be written, does it keep what it says it has?
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -47,24 +48,43 @@ pub(super) struct Opened {
     pub(super) options: Options,
 }
 
-pub(super) async fn open(url: &DatabaseUrl, sharing: Sharing) -> Result<Opened, StoreError> {
-    open_it(url, sharing)
+pub(super) async fn open(
+    url: &DatabaseUrl,
+    sharing: Sharing,
+    wall: Duration,
+) -> Result<Opened, StoreError> {
+    open_it(url, sharing, wall)
         .await
         .map_err(|error| explain(url, error))
 }
 
-async fn open_it(url: &DatabaseUrl, sharing: Sharing) -> Result<Opened, StoreError> {
+async fn open_it(
+    url: &DatabaseUrl,
+    sharing: Sharing,
+    wall: Duration,
+) -> Result<Opened, StoreError> {
     let options = Options {
         connect: settings(url),
+        wall,
         sharing,
+        member: Arc::default(),
         shown: url.to_string(),
     };
     // Before anything is looked at or changed: whoever serves it may be an older program.
-    let mut writer = options.connect().await?;
-    inspect(&mut writer.link, url).await?;
-    schema::migrator(MIGRATIONS)
-        .run_direct(None, &mut writer.link, false)
-        .await?;
+    let (mut writer, is_alone) = options.connect_first().await?;
+    let is_current = inspect(&mut writer.link, url).await?;
+    if !is_alone && !is_current {
+        return Err(StoreError::Unusable {
+            path: url.to_string(),
+            why: "hosts of an older program serve it: stop all of them first, since the tables change".to_owned(),
+        });
+    }
+    if is_alone {
+        schema::migrator(MIGRATIONS)
+            .run_direct(None, &mut writer.link, false)
+            .await?;
+        writer.settle().await?;
+    }
     log::touch(&mut Work::Postgres(&mut writer.link)).await?;
     let read_only = settings(url).options([("default_transaction_read_only", "on")]);
     let readers = PgPoolOptions::new()
@@ -110,8 +130,8 @@ pub(super) fn settings(url: &DatabaseUrl) -> PgConnectOptions {
         .disable_statement_logging()
 }
 
-/// Looks before anything is done: somebody else's database must be left as it is, and a newer one too.
-async fn inspect(connection: &mut PgConnection, url: &DatabaseUrl) -> Result<(), StoreError> {
+/// Looks before anything is done: somebody else's database must be left as it is, and a newer one too. False where it has no tables yet, or not all.
+async fn inspect(connection: &mut PgConnection, url: &DatabaseUrl) -> Result<bool, StoreError> {
     let refuse = |why: &str| {
         Err(StoreError::Unusable {
             path: url.to_string(),
@@ -145,7 +165,7 @@ async fn inspect(connection: &mut PgConnection, url: &DatabaseUrl) -> Result<(),
     .fetch_one(&mut *connection)
     .await?;
     if tables == 0 {
-        return Ok(());
+        return Ok(false);
     }
     if !migrated {
         return refuse(
@@ -156,7 +176,8 @@ async fn inspect(connection: &mut PgConnection, url: &DatabaseUrl) -> Result<(),
         sqlx::query_as("SELECT version, success FROM _sqlx_migrations ORDER BY version")
             .fetch_all(&mut *connection)
             .await?;
-    schema::check(&url.to_string(), MIGRATIONS, &versions)
+    schema::check(&url.to_string(), MIGRATIONS, &versions)?;
+    Ok(versions.len() == MIGRATIONS.len())
 }
 
 /// Says what to do about what the server says, or does not say, while the database is opened.

@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
+use self::proxy::Proxy;
 use self::server::Schema;
 use super::{DatabaseUrl, Sharing, batch, nodes, open};
 use crate::store::conformance::{self, Fixture, accept, submit};
@@ -15,6 +17,10 @@ use crate::store::{Accept, CommitError, Store, StoreError};
 #[path = "../../../../../tests/postgres.rs"]
 mod server;
 
+#[path = "../../../../../tests/proxy.rs"]
+mod proxy;
+
+mod hosts;
 mod parity;
 
 /// A schema of its own.
@@ -108,6 +114,29 @@ async fn connections_that_were_cut_are_made_anew() {
     accept(&*store, "2").await;
     database.cut();
     assert!(store.request_cancel("2").await.unwrap());
+}
+
+/// What is held up here would be for ever. Whether the last of it was stored nobody knows, so it is asked again.
+#[tokio::test]
+async fn a_network_that_swallows_everything_holds_the_writer_up_for_so_long_and_no_longer() {
+    let database = Database::new().await;
+    let proxy = Proxy::to(&database.schema.url());
+    let url = proxy.url().parse().unwrap();
+    let wall = Duration::from_secs(2);
+    let store = super::open_within(&url, Sharing::Shared, wall).await;
+    let store = store.unwrap();
+    accept(&store, "1").await;
+    proxy.cut();
+    let (transition, statement) = tokio::join!(submit(&store, "2"), store.request_cancel("1"));
+    let said = transition.expect_err("nobody answers").to_string();
+    assert!(said.contains("did not answer"), "{said}");
+    // It was never sent: no connection came about.
+    assert!(matches!(statement, Err(StoreError::Busy)), "{statement:?}");
+    let said = submit(&store, "3").await.expect_err("nobody answers");
+    assert!(said.to_string().contains("did not answer"), "{said}");
+    proxy.mend();
+    accept(&store, "4").await;
+    store.close().await;
 }
 
 /// The longest that a host can hold up the others, and that the server does not acknowledge what it has not flushed.
@@ -335,6 +364,9 @@ async fn every_query_goes_along_an_index() {
         (log::RECORDS_FROM, "bigint, bigint"),
         (log::HEAD, ""),
         (nodes::NODES, ""),
+        (tasks::HELD, "bigint"),
+        (super::hosts::TAKE_UP, "bigint, text[]"),
+        (super::hosts::RELEASE, "bigint"),
         (batch::QUESTIONS, ""),
         (batch::ANSWER, ""),
     ] {

@@ -4,7 +4,7 @@
 use super::ask::Readers;
 use super::row;
 use super::writer::Writer;
-use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, SignedApproval, StoreError};
+use crate::store::{ApprovalQuery, ApprovalRow, ApprovalState, News, SignedApproval, StoreError};
 
 const STATES: [ApprovalState; 5] = [
     ApprovalState::Open,
@@ -122,9 +122,10 @@ pub(in crate::store) async fn decide(
                     "UPDATE tasks SET pokes = pokes + 1, due_ms = 0 \
                      WHERE id = $1 AND state IN ('queued', 'running', 'waiting')",
                 )
-                .bind(new.task)
+                .bind(new.task.clone())
                 .execute()
                 .await?;
+                work.tell(&News::Poked(new.task)).await?;
                 Ok(true)
             })
         })

@@ -17,6 +17,7 @@ pub(in crate::store) async fn add(
         .transact(move |mut work| {
             Box::pin(async move {
                 let from_index = log::append(&mut work, act).await?;
+                log::rules_changed(&mut work).await?;
                 let added = work
                     .ask("INSERT INTO approver_keys (public_key, name, from_index) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                     .bind(key.to_bytes().to_vec())
@@ -58,6 +59,7 @@ pub(in crate::store) async fn end(
                     return Ok(false);
                 }
                 let last = log::append(&mut work, act).await?;
+                log::rules_changed(&mut work).await?;
                 work.ask("UPDATE approver_keys SET to_index = $2 WHERE public_key = $1")
                     .bind(key.to_bytes().to_vec())
                     .bind(row::signed("the last index of a key", last)?)

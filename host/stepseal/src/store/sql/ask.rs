@@ -1,12 +1,15 @@
 //! One text for both databases: where a statement runs, the values bound to it, and the columns it gives.
 
+use std::time::Duration;
+
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Arguments as _, Encode, FromRow, Postgres, Sqlite, Type};
 
-use crate::store::StoreError;
+use super::connection::Connection;
+use crate::store::{News, StoreError, postgres};
 
 /// A value that both databases take.
 pub(in crate::store) trait Value:
@@ -93,6 +96,19 @@ impl Work<'_> {
     }
 }
 
+impl Work<'_> {
+    /// Tells other hosts, once what is done here is committed.
+    pub(in crate::store) async fn tell(&mut self, news: &News) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(_) => {
+                let told = self.ask(postgres::TELL).bind(news.to_text());
+                told.one::<(String,)>().await.map(drop)
+            }
+        }
+    }
+}
+
 /// A statement that reads the same to both databases. Its parameters are `$1`, `$2`, ...
 #[must_use = "nothing is asked before `all`, `optional`, `one`, `each` or `execute`"]
 pub(in crate::store) struct Ask<'a> {
@@ -153,9 +169,12 @@ impl<'a> Ask<'a> {
             return Ok(Vec::new());
         }
         self.check()?;
-        Ok(run!(self, |at, values| {
-            sqlx::query_as_with(self.sql, values).fetch_all(at).await?
-        }))
+        Connection::within(self.wall(), async {
+            Ok(run!(self, |at, values| {
+                sqlx::query_as_with(self.sql, values).fetch_all(at).await?
+            }))
+        })
+        .await
     }
 
     /// The only column of every row.
@@ -173,11 +192,14 @@ impl<'a> Ask<'a> {
             return Ok(None);
         }
         self.check()?;
-        Ok(run!(self, |at, values| {
-            sqlx::query_as_with(self.sql, values)
-                .fetch_optional(at)
-                .await?
-        }))
+        Connection::within(self.wall(), async {
+            Ok(run!(self, |at, values| {
+                sqlx::query_as_with(self.sql, values)
+                    .fetch_optional(at)
+                    .await?
+            }))
+        })
+        .await
     }
 
     /// The first row, which must be there.
@@ -213,6 +235,11 @@ impl<'a> Ask<'a> {
             let done = sqlx::query_with(self.sql, values).execute(at).await?;
             done.rows_affected()
         }))
+    }
+
+    /// How long the answer may take, where nobody else sees to that.
+    fn wall(&self) -> Option<Duration> {
+        matches!(self.at, At::PostgresReaders(..)).then_some(postgres::ANSWER_WALL_MAX)
     }
 
     fn check(&mut self) -> Result<(), StoreError> {

@@ -53,6 +53,7 @@ pub(in crate::store) async fn add(
                     .await?;
                 if added == 1 {
                     log::append(&mut work, act).await?;
+                    log::rules_changed(&mut work).await?;
                 }
                 Ok(added == 1)
             })

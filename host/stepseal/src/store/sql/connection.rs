@@ -1,5 +1,7 @@
 //! The one connection that writes.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -79,6 +81,19 @@ impl Connection {
         }
     }
 
+    /// Joins the hosts of the database; of a file there is one.
+    pub(super) async fn join(
+        &mut self,
+        name: String,
+        lease_ms: i64,
+        keys: Option<String>,
+    ) -> Result<String, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(String::new()),
+            Self::Postgres(connection) => connection.join(name, lease_ms, keys).await,
+        }
+    }
+
     /// Whether it may be used again.
     pub(super) fn is_whole(&self) -> bool {
         match self {
@@ -98,7 +113,29 @@ impl Connection {
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(connection) => connection.close().await,
-            Self::Postgres(connection) => connection.link.close().await,
+            Self::Postgres(connection) => connection.close().await,
+        }
+    }
+
+    /// Waits for what is done on it for as long as may be: a server can be out of reach without anybody being told. What came of it is then not
+    /// known, and the connection must not be used again.
+    pub(super) async fn within<T>(
+        wall: Option<Duration>,
+        done: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match wall {
+            None => done.await,
+            Some(wall) => tokio::time::timeout(wall, done)
+                .await
+                .unwrap_or_else(|_| Err(postgres::silent(wall))),
+        }
+    }
+
+    /// How long whatever is done on it may take; a disk answers, or says that it does not.
+    pub(super) fn wall(&self) -> Option<Duration> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(connection) => Some(connection.wall()),
         }
     }
 }

@@ -43,6 +43,7 @@ pub(in crate::store) async fn put(
                     .one()
                     .await?;
                 log::append(&mut work, act).await?;
+                log::rules_changed(&mut work).await?;
                 Ok(version)
             })
         })
@@ -123,7 +124,7 @@ pub(in crate::store) async fn bind_policy(
                 .execute()
                 .await?;
                 log::append(&mut work, act).await?;
-                Ok(())
+                log::rules_changed(&mut work).await
             })
         })
         .await
@@ -189,6 +190,7 @@ pub(in crate::store) async fn unbind_policy(
                     .await?;
                 if ended == 1 {
                     log::append(&mut work, act).await?;
+                    log::rules_changed(&mut work).await?;
                 }
                 Ok(ended == 1)
             })

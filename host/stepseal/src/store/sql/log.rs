@@ -9,7 +9,7 @@ use super::ask::{Readers, Work};
 use super::row;
 use super::writer::Writer;
 use crate::store::{
-    CheckpointRow, CosignatureRow, Kept, LogHead, LogRow, NewAct, RecordRow, StoreError,
+    CheckpointRow, CosignatureRow, Kept, LogHead, LogRow, NewAct, News, RecordRow, StoreError,
 };
 use crate::store::{postgres, sqlite};
 
@@ -17,7 +17,7 @@ pub(in crate::store) const RECORDS: &str = "SELECT seq, leaf_index, envelope, le
 pub(in crate::store) const RECORDS_FROM: &str = "SELECT leaf_index, envelope, leaf, erasure, leaf_hash FROM records \
      WHERE leaf_index >= $1 ORDER BY leaf_index LIMIT $2";
 pub(in crate::store) const HEAD: &str =
-    "SELECT size, frontier, write_version FROM log_head WHERE id = 1";
+    "SELECT size, frontier, write_version, rules FROM log_head WHERE id = 1";
 
 pub(in crate::store) async fn probe(readers: &Readers, writer: &Writer) -> Result<(), StoreError> {
     let size = readers.ask("SELECT size FROM log_head WHERE id = 1");
@@ -103,8 +103,8 @@ fn log_row((index, envelope, leaf, erasure, hash): RecordColumns) -> Result<LogR
 
 /// Appends the record of an act and gives its index. The caller is in a transaction that holds the head of the log.
 pub(in crate::store) async fn append(work: &mut Work<'_>, act: NewAct) -> Result<u64, StoreError> {
-    let head: (i64, Vec<u8>, i64) = work.ask(HEAD).one().await?;
-    let mut frontier = Edge::decode(head.0, &head.1, head.2)?.frontier;
+    let head: (i64, Vec<u8>, i64, i64) = work.ask(HEAD).one().await?;
+    let mut frontier = Edge::decode(head.0, &head.1, head.2, head.3)?.frontier;
     let index = frontier.size();
     let place = row::signed("the place of a record in the log", index)?;
     work.ask("INSERT INTO records (leaf_index, envelope, leaf_hash) VALUES ($1, $2, $3)")
@@ -132,12 +132,27 @@ pub(in crate::store) async fn append(work: &mut Work<'_>, act: NewAct) -> Result
 }
 
 pub(in crate::store) async fn head(readers: &Readers) -> Result<LogHead, StoreError> {
-    let (size, frontier, version): (i64, Vec<u8>, i64) = readers.ask(HEAD).one().await?;
-    let edge = Edge::decode(size, &frontier, version)?;
+    let (size, frontier, version, rules): (i64, Vec<u8>, i64, i64) =
+        readers.ask(HEAD).one().await?;
+    let edge = Edge::decode(size, &frontier, version, rules)?;
     Ok(LogHead {
         size: edge.frontier.size(),
         root: edge.frontier.root(),
     })
+}
+
+/// How often that changed what every host goes by.
+pub(in crate::store) async fn rules_version(readers: &Readers) -> Result<u64, StoreError> {
+    let version = readers.ask("SELECT rules FROM log_head WHERE id = 1");
+    let (version,): (i64,) = version.one().await?;
+    row::unsigned("the version of the rules", version)
+}
+
+/// Notes that what every host goes by has changed. The caller is in a transaction that holds the head of the log.
+pub(in crate::store) async fn rules_changed(work: &mut Work<'_>) -> Result<(), StoreError> {
+    let changed = work.ask("UPDATE log_head SET rules = rules + 1 WHERE id = 1");
+    changed.execute().await?;
+    work.tell(&News::Rules).await
 }
 
 /// The row `log_head`: where the next record goes.
@@ -147,6 +162,8 @@ pub(in crate::store) struct Edge {
     pub(in crate::store) frontier: Frontier,
     /// The last version given to a key-value write.
     pub(in crate::store) write_version: u64,
+    /// How often that changed what every host goes by.
+    pub(in crate::store) rules: u64,
 }
 
 impl Edge {
@@ -154,6 +171,7 @@ impl Edge {
         size: i64,
         frontier: &[u8],
         version: i64,
+        rules: i64,
     ) -> Result<Self, StoreError> {
         let corrupt = |why: String| StoreError::Corrupt {
             what: "the head of the log",
@@ -173,6 +191,7 @@ impl Edge {
         Ok(Self {
             frontier,
             write_version: row::unsigned("the version of a write", version)?,
+            rules: row::unsigned("the version of the rules", rules)?,
         })
     }
 }

@@ -28,6 +28,8 @@ pub(super) mod world;
 pub(super) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stepseal_receipts::digest::Digest;
@@ -38,27 +40,41 @@ use stepseal_receipts::tree::NodeId;
 use self::ask::Readers;
 use self::connection::{Connection, Options};
 use self::writer::Writer;
+use super::postgres::Hosts;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, ApproverRow, CheckpointRow, CommitError,
     ComponentKind, ComponentRow, CosignatureRow, DueTask, EventRow, GrantRow, Identity, KeyPage,
-    KeyRow, LogHead, LogRow, NewAct, NewErasure, NewTask, PolicyRow, RecordRow, SignedApproval,
-    Store, StoreError, TaskQuery, TaskRow, TenantRow, Transition, Versioned,
+    KeyRow, LogHead, LogRow, NewAct, NewErasure, NewTask, News, PolicyRow, RecordRow,
+    SignedApproval, Store, StoreError, TaskQuery, TaskRow, TenantRow, Transition, Versioned,
 };
 
 /// An open database.
 #[derive(Debug)]
 pub struct SqlStore {
     pub(super) readers: Readers,
-    writer: Writer,
+    writer: Arc<Writer>,
+    /// Where there may be others.
+    hosts: Option<Arc<Hosts>>,
 }
 
 impl SqlStore {
     /// Must be called inside a tokio runtime, on which the writer then lives.
-    pub(super) fn new(readers: Readers, writer: Connection, options: Options) -> Self {
+    pub(super) fn new(
+        hosts: Option<Hosts>,
+        readers: Readers,
+        writer: Connection,
+        options: Options,
+    ) -> Self {
         Self {
             readers,
-            writer: Writer::start(writer, options),
+            writer: Arc::new(Writer::start(writer, options)),
+            hosts: hosts.map(Arc::new),
         }
+    }
+
+    /// This host's number among those that serve the database.
+    fn epoch(&self) -> Option<i64> {
+        self.hosts.as_ref().map(|hosts| hosts.epoch())
     }
 }
 
@@ -99,6 +115,35 @@ impl Store for SqlStore {
 
     async fn approvers(&self) -> Result<Vec<ApproverRow>, StoreError> {
         approvers::all(&self.readers).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.hosts.is_some()
+    }
+
+    async fn join(&self, name: &str, lease: Duration) -> Result<(), StoreError> {
+        match &self.hosts {
+            Some(hosts) => hosts.join(&self.writer, name, lease).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        match &self.hosts {
+            Some(hosts) => hosts.leave(&self.writer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn news(&self) -> News {
+        match &self.hosts {
+            Some(hosts) => hosts.news().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn rules_version(&self) -> Result<u64, StoreError> {
+        log::rules_version(&self.readers).await
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
@@ -210,7 +255,14 @@ impl Store for SqlStore {
         tenants: &[String],
         limit: u32,
     ) -> Result<Vec<DueTask>, StoreError> {
-        tasks::due(&self.readers, now, tenants, limit).await
+        tasks::due(&self.readers, now, tenants, limit, self.epoch()).await
+    }
+
+    async fn take_up(&self, ids: &[String]) -> Result<Vec<String>, StoreError> {
+        match &self.hosts {
+            Some(hosts) => hosts.take_up(ids).await,
+            None => Ok(ids.to_vec()),
+        }
     }
 
     async fn count_due(&self, now: Timestamp, tenant: &str, limit: u32) -> Result<u32, StoreError> {
@@ -366,6 +418,9 @@ impl Store for SqlStore {
     async fn close(&self) {
         // The last connection to close folds SQLite's log in, and a reader cannot.
         self.readers.close().await;
+        if let Some(hosts) = &self.hosts {
+            hosts.close().await;
+        }
         self.writer.close().await;
     }
 }

@@ -1,6 +1,8 @@
 //! Values between Rust and columns. What comes out of the file is checked: a value this program never writes is
 //! [`StoreError::Corrupt`], not a panic and not a guess.
 
+use std::time::Duration;
+
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::keys::PublicKey;
 use stepseal_receipts::time::Timestamp;
@@ -31,6 +33,11 @@ pub(in crate::store) fn digest_option(
 /// What a digest is in a column.
 pub(in crate::store) fn bytes(digest: &Digest) -> Vec<u8> {
     digest.as_bytes().to_vec()
+}
+
+/// A span of time as a column has it.
+pub(in crate::store) fn duration_ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A count, size or index column.

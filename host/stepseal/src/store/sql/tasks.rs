@@ -8,7 +8,7 @@ use stepseal_receipts::time::Timestamp;
 use super::ask::Readers;
 use super::row;
 use super::writer::Writer;
-use crate::store::{DueTask, NewTask, StoreError, TaskQuery, TaskRow};
+use crate::store::{DueTask, NewTask, News, StoreError, TaskQuery, TaskRow};
 
 const STATES: [TaskState; 7] = [
     TaskState::Queued,
@@ -50,16 +50,18 @@ pub(in crate::store) const LIST_OF_TENANT_AGENT_AND_STATE: &str = select!(
 );
 /// `$1` is a JSON array of names, here and below: one look at the index for each of them.
 pub(in crate::store) const DUE: &str = "SELECT n.key, t.due_ms, t.id, t.tenant FROM json_each($1) AS n JOIN tasks AS t ON t.id IN \
-     (SELECT id FROM tasks WHERE tenant = n.value AND due_ms <= $2 ORDER BY due_ms, id LIMIT $3)";
+     (SELECT id FROM tasks WHERE tenant = n.value AND due_ms <= $2 AND holder IS NULL ORDER BY due_ms, id LIMIT $3)";
 pub(in crate::store) const DUE_IN_POSTGRES: &str = "SELECT n.key, t.due_ms, t.id, t.tenant \
      FROM json_array_elements_text($1::json) WITH ORDINALITY AS n (value, key) CROSS JOIN LATERAL \
-     (SELECT due_ms, id, tenant FROM tasks WHERE tenant = n.value AND due_ms <= $2 ORDER BY due_ms, id LIMIT $3) AS t";
-pub(in crate::store) const COUNT_DUE: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE tenant = $1 AND due_ms <= $2 LIMIT $3) AS counted";
-pub(in crate::store) const NEXT_WAKE: &str = "SELECT min((SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 ORDER BY due_ms LIMIT 1)) \
+     (SELECT due_ms, id, tenant FROM tasks WHERE tenant = n.value AND due_ms <= $2 AND holder IS NULL ORDER BY due_ms, id LIMIT $3) AS t";
+/// What this host holds: it may have come to it without being told.
+pub(in crate::store) const HELD: &str = "SELECT tenant, id FROM tasks WHERE holder = $1";
+pub(in crate::store) const COUNT_DUE: &str = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE tenant = $1 AND due_ms <= $2 AND holder IS NULL LIMIT $3) AS counted";
+pub(in crate::store) const NEXT_WAKE: &str = "SELECT min((SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 AND holder IS NULL ORDER BY due_ms LIMIT 1)) \
      FROM json_each($1) AS n";
 pub(in crate::store) const NEXT_WAKE_IN_POSTGRES: &str = "SELECT min(t.due_ms) \
      FROM json_array_elements_text($1::json) AS n (value) CROSS JOIN LATERAL \
-     (SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 ORDER BY due_ms LIMIT 1) AS t";
+     (SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 AND holder IS NULL ORDER BY due_ms LIMIT 1) AS t";
 
 pub(in crate::store) async fn by_id(
     readers: &Readers,
@@ -128,9 +130,13 @@ pub(in crate::store) async fn request_cancel(
                         "UPDATE tasks SET cancel = TRUE, pokes = pokes + 1, due_ms = 0 \
                          WHERE id = $1 AND state IN ('queued', 'running', 'waiting')",
                     )
-                    .bind(id)
+                    .bind(id.clone())
                     .execute();
-                Ok(noted.await? == 1)
+                if noted.await? == 0 {
+                    return Ok(false);
+                }
+                work.tell(&News::Cancelled(id)).await?;
+                Ok(true)
             })
         })
         .await
@@ -141,7 +147,15 @@ pub(in crate::store) async fn due(
     now: Timestamp,
     tenants: &[String],
     limit: u32,
+    holder: Option<i64>,
 ) -> Result<Vec<DueTask>, StoreError> {
+    let mut held: Vec<DueTask> = Vec::new();
+    if let Some(holder) = holder {
+        let rows = readers.ask(HELD).bind(holder);
+        let rows: Vec<(String, String)> = rows.all().await?;
+        held.extend(rows.into_iter().map(|(tenant, id)| DueTask { tenant, id }));
+        held.sort_unstable_by(|a, b| a.tenant.cmp(&b.tenant));
+    }
     let mut due: Vec<(i64, i64, String, String)> = readers
         .ask(readers.text(DUE, DUE_IN_POSTGRES))
         .bind(names(tenants))
@@ -151,7 +165,8 @@ pub(in crate::store) async fn due(
         .await?;
     due.sort_unstable();
     let task = |(_, _, id, tenant)| DueTask { tenant, id };
-    Ok(due.into_iter().map(task).collect())
+    held.extend(due.into_iter().map(task));
+    Ok(held)
 }
 
 pub(in crate::store) async fn count_due(

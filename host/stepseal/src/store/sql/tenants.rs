@@ -3,8 +3,8 @@
 use stepseal_receipts::time::Timestamp;
 
 use super::ask::Readers;
-use super::row;
 use super::writer::Writer;
+use super::{log, row};
 use crate::store::{StoreError, TenantRow};
 
 pub(in crate::store) async fn all(readers: &Readers) -> Result<Vec<TenantRow>, StoreError> {
@@ -42,6 +42,7 @@ pub(in crate::store) async fn put(writer: &Writer, row: TenantRow) -> Result<boo
                 .bind(row::ms(row.added))
                 .execute()
                 .await?;
+                log::rules_changed(&mut work).await?;
                 Ok(!matches!(known, Some((None,))))
             })
         })
@@ -54,7 +55,7 @@ pub(in crate::store) async fn remove(
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     writer
-        .write(move |mut work| {
+        .transact(move |mut work| {
             Box::pin(async move {
                 let removed = work
                     .ask(
@@ -63,7 +64,11 @@ pub(in crate::store) async fn remove(
                     .bind(name)
                     .bind(row::ms(at))
                     .execute();
-                Ok(removed.await? == 1)
+                if removed.await? == 0 {
+                    return Ok(false);
+                }
+                log::rules_changed(&mut work).await?;
+                Ok(true)
             })
         })
         .await

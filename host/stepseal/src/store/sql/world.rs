@@ -53,6 +53,8 @@ pub(in crate::store) type EntryKey = (String, String);
 #[derive(Debug)]
 pub(in crate::store) struct World {
     pub(in crate::store) edge: Edge,
+    /// The host that writes, where there may be others.
+    me: Option<i64>,
     pub(in crate::store) tasks: BTreeMap<String, TaskView>,
     /// Idempotency keys: digest of the request and id of the task.
     pub(in crate::store) keys: HashMap<String, (Digest, String)>,
@@ -72,6 +74,8 @@ pub(in crate::store) struct TaskView {
     pub(in crate::store) records: u64,
     pub(in crate::store) head: Option<Digest>,
     pub(in crate::store) pokes: u64,
+    /// The host that has it.
+    pub(in crate::store) holder: Option<i64>,
     /// Where a transition of this batch left it.
     pub(in crate::store) change: Option<Change>,
 }
@@ -118,9 +122,10 @@ pub(in crate::store) struct Rows {
 }
 
 impl World {
-    pub(in crate::store) fn new(edge: Edge) -> Self {
+    pub(in crate::store) fn new(edge: Edge, me: Option<i64>) -> Self {
         Self {
             edge,
+            me,
             tasks: BTreeMap::new(),
             keys: HashMap::new(),
             entries: HashMap::new(),
@@ -140,9 +145,17 @@ impl World {
         }
         let records = match (&task, self.tasks.get(&transition.task)) {
             (Some(_), None) => 0,
-            (None, Some(view)) if view.events == transition.after => view.records,
+            (None, Some(view)) if view.events == transition.after && view.holder == self.me => {
+                view.records
+            }
             _ => return Err(CommitError::Stale(transition.task)),
         };
+        if transition
+            .rules
+            .is_some_and(|rules| rules != self.edge.rules)
+        {
+            return Err(CommitError::RulesChanged);
+        }
         self.check_keyvalue(&transition)?;
         check_whole(task.as_ref(), &transition, records)?;
         self.take(task, transition);
@@ -207,8 +220,11 @@ impl World {
             records: 0,
             head: None,
             pokes: 0,
+            holder: None,
             change: None,
         });
+        let is_kept = transition.keeps && !transition.state.is_final();
+        view.holder = self.me.filter(|_| is_kept);
         if !transition.events.is_empty() {
             view.events += transition.events.len() as u64;
             let (events, blobs) = (&transition.events, &transition.blobs);

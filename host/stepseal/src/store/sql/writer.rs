@@ -119,6 +119,17 @@ impl Writer {
             .await
     }
 
+    /// Joins the hosts of the database; gives the keys of its log, which must be `keys` for one that comes back.
+    pub(in crate::store) async fn join(
+        &self,
+        name: String,
+        lease_ms: i64,
+        keys: Option<String>,
+    ) -> Result<String, StoreError> {
+        self.run(move |connection| Box::pin(connection.join(name, lease_ms, keys)))
+            .await
+    }
+
     /// Makes the database forget what it was about to write again, where it can.
     pub(in crate::store) async fn cut_log(&self) -> Result<(), StoreError> {
         self.run(|connection| Box::pin(connection.cut_log())).await
@@ -133,7 +144,8 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Statement(Box::new(move |connection| {
             Box::pin(async move {
-                let done = job(connection).await;
+                let wall = connection.wall();
+                let done = Connection::within(wall, job(connection)).await;
                 let is_whole = connection.is_whole() && !done.as_ref().is_err_and(is_broken);
                 // Nobody listens where the caller has gone away.
                 let _ = reply.send(done);
@@ -227,7 +239,9 @@ impl WriterTask {
             }
         }
         let stored = match self.connection().await {
-            Ok(connection) => connection.batch(requests).await,
+            Ok(connection) => {
+                Connection::within(connection.wall(), connection.batch(requests)).await
+            }
             Err(error) => Err(error),
         };
         match stored {
@@ -287,6 +301,7 @@ fn repeat(error: &StoreError) -> StoreError {
             why: why.clone(),
         },
         StoreError::Busy => StoreError::Busy,
+        StoreError::Lost => StoreError::Lost,
         StoreError::Database(error) => {
             StoreError::Database(sqlx::Error::Io(io::Error::other(error.to_string())))
         }

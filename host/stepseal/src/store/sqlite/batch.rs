@@ -66,7 +66,7 @@ pub(super) fn questions(requests: &[Request]) -> Script {
     };
     let mut script = Script::default();
     script.statement("BEGIN IMMEDIATE");
-    script.statement("SELECT 0, size, frontier, write_version FROM log_head WHERE id = 1");
+    script.statement("SELECT 0, size, frontier, write_version, rules FROM log_head WHERE id = 1");
     script.lookup(
         "WITH wanted (id) AS (",
         1,
@@ -116,7 +116,8 @@ fn read(rows: &[SqliteRow]) -> Result<World, StoreError> {
         why: "it is not there".to_owned(),
     })?;
     let frontier: Vec<u8> = head.try_get(2)?;
-    let mut world = World::new(Edge::decode(head.try_get(1)?, &frontier, head.try_get(3)?)?);
+    let (size, version, rules) = (head.try_get(1)?, head.try_get(3)?, head.try_get(4)?);
+    let mut world = World::new(Edge::decode(size, &frontier, version, rules)?, None);
     for row in &rows[1..] {
         match row.try_get(0)? {
             OF_TASK => {
@@ -127,6 +128,7 @@ fn read(rows: &[SqliteRow]) -> Result<World, StoreError> {
                     records: row::unsigned("the records of a task", row.try_get(3)?)?,
                     head: row::digest_option("the newest record of a task", head.as_deref())?,
                     pokes: row::unsigned("the pokes of a task", row.try_get(5)?)?,
+                    holder: None,
                     change: None,
                 };
                 world.tasks.insert(row.try_get(1)?, view);

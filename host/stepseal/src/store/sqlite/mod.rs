@@ -28,6 +28,7 @@ use super::sql::connection::{Connection, Options};
 pub async fn open(path: &Path) -> Result<SqlStore, StoreError> {
     let opened = open::open(path).await?;
     Ok(SqlStore::new(
+        None,
         Readers::Sqlite(opened.readers),
         Connection::Sqlite(opened.writer),
         Options::Sqlite(opened.options),

@@ -434,16 +434,21 @@ fn scripts_of_a_batch() -> [String; 2] {
     let requests =
         [(Some(task), new), (None, old)].map(|(task, transition)| Request { task, transition });
     let questions = questions(&requests).sql().to_owned();
-    let mut world = World::new(Edge {
-        frontier: Frontier::new(),
-        write_version: 0,
-    });
+    let mut world = World::new(
+        Edge {
+            frontier: Frontier::new(),
+            write_version: 0,
+            rules: 0,
+        },
+        None,
+    );
     let view = TaskView {
         new: None,
         events: 0,
         records: 0,
         head: None,
         pokes: 0,
+        holder: None,
         change: None,
     };
     world.tasks.insert("old".to_owned(), view);
