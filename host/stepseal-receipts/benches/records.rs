@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use stepseal_receipts::checkpoint::Checkpoint;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::dsse;
-use stepseal_receipts::keys::SigningKey;
+use stepseal_receipts::keys::{PublicKey, SigningKey};
 use stepseal_receipts::log_export::{Header, Line, LineEntry};
 use stepseal_receipts::note::VerifierKey;
 use stepseal_receipts::payload::{Blob, CommitKind};
@@ -119,7 +119,6 @@ fn sign_and_append(key: &SigningKey, table: &mut Table) {
 fn verify(key: &SigningKey, table: &mut Table) {
     let log_key = SigningKey::from_seed([1; 32]);
     let receipt = receipt(key, &log_key).to_json();
-    let trust = trust(key, &log_key);
     let raw_key = ed25519_dalek::SigningKey::from_bytes(&[2; 32]);
     let pae = dsse::pae(dsse::IN_TOTO, &completed().to_statement());
     let signature = raw_key.sign(&pae);
@@ -127,6 +126,9 @@ fn verify(key: &SigningKey, table: &mut Table) {
     let mut raw = Vec::new();
     for _ in 0..ROUNDS {
         ours.push(per_turn(5, || {
+            // A new one each time, whose key nobody has verified anything by.
+            let key = PublicKey::from_bytes(&key.public().to_bytes()).expect("a key");
+            let trust = trust(key, &log_key.public());
             let report = verify_bytes(black_box(&receipt), &trust, &Options::default());
             assert!(report.passed(), "{:?}", report.faults);
         }));
@@ -156,12 +158,12 @@ fn verify(key: &SigningKey, table: &mut Table) {
     );
 }
 
-fn trust(key: &SigningKey, log_key: &SigningKey) -> TrustFile {
+fn trust(key: PublicKey, log_key: &PublicKey) -> TrustFile {
     TrustFile {
         origin: ORIGIN.to_owned(),
-        log: vec![VerifierKey::new(ORIGIN, &log_key.public()).expect("a good origin")],
+        log: vec![VerifierKey::new(ORIGIN, log_key).expect("a good origin")],
         records: vec![RecordKey {
-            key: key.public(),
+            key,
             from_index: 0,
             to_index: None,
         }],
@@ -192,7 +194,7 @@ fn verify_log(key: &SigningKey, table: &mut Table) {
     let header = Header {
         checkpoint: checkpoint.sign(&log_key).expect("a good origin"),
     };
-    let trust = trust(key, &log_key);
+    let trust = trust(key.public(), &log_key.public());
     let mut verifier = LogVerifier::new(
         header.to_line().trim_ascii_end(),
         &trust,
