@@ -158,22 +158,18 @@ def runs(record): return record["kind"] in ("step.authorized", "step.completed")
 def pinned(name, *records):  # what the first of the records that has the member says: its digest, where it has one
     found = next((record[name] for record in records if record and record[name] is not None), None)
     return found["digest"] if name in ("output", "component", "input") and found else found
-def item_of(name): return re.fullmatch(r"(?s)(.*)\[(0|[1-9][0-9]{0,18})\]", name, re.A)  # `step[3]` is the fourth item of a step
-def base(name): return item_of(name)[1] if item_of(name) else name
 def tell(story, record):  # goes on with the story by one record, if that can have happened (§5, Meaning)
     kind, step, opened, status = record["kind"], record["step"], story.opened, (record["outcome"] or {"status": None})["status"]
     need(opened["plan"] and record["plan"] in (None, opened["plan"]), "the task pins no plan, or another one")
     foreign = OF_ACTS if kind[:4] == "step" else (*OF_ACTS, "approvals")
     need(not any(record[name] not in (None, []) for name in foreign), f"a {kind} record has none of {foreign}")
     if kind == "task.close":
-        story.code = (record["outcome"] or {"code": None})["code"]
-        unrun = (status, story.code) in (("failed", "timeout"), ("ok", "in-part"))  # no step need have a record then
-        can = status in (("ok", "failed", "denied", "cancelled") if story.task == "running" or unrun else ("denied", "cancelled"))
+        can = status in (("ok", "failed", "denied", "cancelled") if story.task == "running" else ("denied", "cancelled"))
         story.task = need(can and story.task in ("queued", "running"), f"a task that is {story.task} cannot end {status}", status)
     if kind[:4] == "task": return
     need(step and story.task in ("queued", "running"), f"it says no step, or the task is {story.task}")
     story.task, known = "running", story.steps.setdefault(step["id"], types.SimpleNamespace(state="pending", step=step, authorized=None))
-    placed = story.places.setdefault(step["index"], base(step["id"])) == base(step["id"]) and step["index"] == known.step["index"]
+    placed = story.places.setdefault(step["index"], step["id"]) == step["id"] and step["index"] == known.step["index"]
     need(placed and step["type"] == known.step["type"] and not (runs(record) and denied(opened)), "it is elsewhere, or the plan was denied")
     fits = {"step.authorized": [None], "step.completed": ["ok"], "step.denied": ["denied"]}.get(kind, FAILURE.split("|"))
     attempt = {"pending": 1, "failed": known.step["attempt"] + 1}.get(known.state, known.step["attempt"])
@@ -181,7 +177,7 @@ def tell(story, record):  # goes on with the story by one record, if that can ha
     ends = known.state == "authorized" and kind != "step.authorized" and (kind != "step.denied" or runs(record))
     need(ends or known.state in ("pending", "failed"), f"{kind} cannot follow: the attempt is {known.state}")
     check_attempt(record, known.authorized, opened)
-    known.state, known.step, known.output = "cancelled" if status == "cancelled" else kind[5:], step, record["output"]
+    known.state, known.step = "cancelled" if status == "cancelled" else kind[5:], step
     known.authorized = record if kind == "step.authorized" else None
 def check_attempt(record, authorized, opened):
     kind, fuel, approvals, rules, ran = record["kind"], record["fuel"], record["approvals"], enforced(record), runs(record)
@@ -209,99 +205,16 @@ def check_attempt(record, authorized, opened):
     need(kind != "step.authorized" or allowed, "nobody allowed the effectful step")
     need(not after or denied(record) or rejected or record["outcome"]["code"] is not None, "nothing says who denied the step")
 def payload_of(blob): return need(blob.startswith(BLIND1) and len(blob) >= len(BLIND1) + 32, "no blind1 blob", blob[len(BLIND1) + 32:])
-NOTHING, UNKNOWN, HIDDEN, ITEM = object(), object(), None, object()
-PLAN = {"timeout_ms?": lambda value: need(isinstance(value, float), "it is no number", value), "not_before?": time,
-    "steps": [{"id": text, "with?": anything, "if?": anything, "for_each?": {"in": anything}, "on_failure?": anything}, 0, END]}
-def unescape(token): return token.replace("~1", "/").replace("~0", "~")
-def root_of(reference):  # the step into whose output a $ref points, None where that is the task's input; and the pointer below
-    found = re.fullmatch(r"#/(?:input|(item)|steps/([^/]*)/output)((?:/.*)?)", str(reference.get("$ref")), re.S)
-    return found and (ITEM if found[1] else None if found[2] is None else unescape(found[2]), found[3])
-def references(value):  # every $ref in an input
-    if isinstance(value, dict) and "$ref" in value: return [value] if value.keys() <= {"$ref", "default"} and root_of(value) else []
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [found for item in inner for found in references(item)]
-def below(value, pointer):  # what a JSON Pointer points at (RFC 6901)
-    for token in map(unescape, pointer.split("/")[1:]):
-        number = int(token) if isinstance(value, list) and re.fullmatch("0|[1-9][0-9]{0,8}", token, re.A) else END
-        if isinstance(value, dict) and token in value: value = value[token]
-        elif isinstance(value, list) and number < len(value): value = value[number]
-        else: return NOTHING
-    return value
-def listed(step, look):  # what a step with for_each runs for, None where that is not disclosed or no array
-    source = step["for_each"]["in"]
-    if isinstance(source, list): return source
-    if not isinstance(source, dict) or not source.keys() <= {"$ref", "default"} or not (root := root_of(source)): return None
-    if (found := look(root[0])) in (HIDDEN, UNKNOWN): return None
-    found = NOTHING if found is NOTHING else below(found[0], root[1])
-    found = source.get("default") if found is NOTHING else found
-    return found if isinstance(found, list) else None
-def fate(step, look):  # what the rules of the plan say of a step: None where they look at what is not disclosed (§2, The plan)
-    condition = step["if"]
-    asks = isinstance(condition, dict) and condition.keys() <= {"$ref", "default", "equals"} and root_of(condition)
-    if condition is not None and not asks: return "runs"  # into a failure, here and below
-    items = references(step["for_each"]["in"]) if step["for_each"] else []
-    needed = [root_of(found)[0] for found in references(step["with"]) + items + [condition] * bool(asks) if "default" not in found]
-    sources = [look(root) for root in needed if root not in (None, ITEM)]
-    if NOTHING in sources: return "skipped"
-    if UNKNOWN in sources: return None
-    if condition is None: return "runs"
-    if (found := look(asks[0])) in (HIDDEN, UNKNOWN): return None
-    found = below(found[0], asks[1]) if found is not NOTHING else NOTHING
-    found = condition.get("default", NOTHING) if found is NOTHING else found
-    if found is NOTHING or "equals" not in condition: return "skipped" if found is False else "runs"
-    return "runs" if canonical(found) == canonical(condition["equals"]) else "skipped"
-def check_plan(plan, story, blobs, close):
-    plan = read(PLAN, parse(payload_of(plan), PLAN_BYTES_MAX, 128), True)
-    named, records, ok = {step["id"]: step for step in plan["steps"]}, story.steps, story.task == "ok"
-    items = {}
-    for name, known in records.items():
-        if item_of(name): items.setdefault(base(name), {})[int(item_of(name)[2])] = known
-    def shown(known):  # an output, in a list, or HIDDEN
-        blob = known.output and blobs.get(known.output["digest"])
-        return [parse(payload_of(blob), PLAN_BYTES_MAX, 128)] if blob else HIDDEN
-    def look(step):  # what a $ref can point into, in a list; NOTHING where there is nothing, HIDDEN where it is not disclosed
-        if step is ITEM: return UNKNOWN
-        if step is None: return shown(types.SimpleNamespace(output=story.opened["input"]))
-        if step in items:
-            outputs = [[None] if known.state == "failed" else shown(known) for _, known in sorted(items[step].items())]
-            whole = HIDDEN not in outputs and sorted(items[step]) == list(range(len(outputs)))
-            return [[output[0] for output in outputs]] if whole else HIDDEN
-        if step not in records and named.get(step, {"for_each": None})["for_each"]: return UNKNOWN
-        return shown(records[step]) if step in records and records[step].state == "completed" else NOTHING
-    def fits(name, known):
-        step = plan["steps"][known.step["index"]] if known.step["index"] < len(plan["steps"]) else {"id": None}
-        return step["id"] == base(name) and (bool(item_of(name)) == bool(step["for_each"]) or not item_of(name) and known.state == "failed")
-    need(all(fits(name, known) for name, known in records.items()), "a step is not at its place of the plan")
-    ended = []
-    for name, step in named.items():
-        mine = [records[name]] if name in records else list(items.get(name, {}).values())
-        rule, all_of = fate(step, look), listed(step, look) if step["for_each"] else None
-        need(not mine or rule != "skipped", "a step has a record although the plan's rules skip it")
-        empty = step["for_each"] and rule == "runs" and all_of == []
-        unseen = step["for_each"] and (rule is None or rule == "runs" and all_of is None)
-        need(mine or not ok or rule != "runs" or empty or unseen, "a step has no record although the task is ok")
-        own = all_of is None or name not in items or items[name].keys() <= set(range(len(all_of)))
-        need(own and (not ok or all_of is None or name not in items or len(all_of) == len(mine)), "there are records of items that there were not, or an item has none although the task is ok")
-        states = {known.state for known in mine}
-        ended.append("failed" if "failed" in states else "completed" if mine and states == {"completed"} or empty else
-                     "otherwise" if mine else "unseen" if unseen else "absent")
-        lets = step["on_failure"] == "continue" or story.code != "in-part"
-        need(not ok or "failed" not in states or lets, "the task is ok although a step failed that the plan does not let fail")
-    in_part = story.code == "in-part"
-    said = not (in_part and set(ended) <= {"completed"}) and not (not in_part and "absent" in ended)
-    need(not ok or said, "the code is not right: in-part is said where not every step succeeded")
-    if (story.task, story.code) != ("failed", "timeout"): return
-    began, ended = story.opened["time"], need(plan["timeout_ms"], "the task ran out of its time, and its plan sets none") and close["time"]
-    ends = began and max(began["start"], plan["not_before"] or began["start"]) + datetime.timedelta(milliseconds=plan["timeout_ms"])
-    need(not began or not ended or ended["end"] >= ends, "the task ran out of its time before it was over")
 def check_end(entries, story, blobs, allow_open):  # whether the receipt tells the whole of the task; returns whether that is closed
     plan, close, states = blobs.get(story.opened["plan"]), entries[-1].record, {known.state for known in story.steps.values()}
-    if plan is not None: check_plan(plan, story, blobs, close)
+    if plan is not None:
+        steps = read({"steps": [{"id": text}, 0, END]}, parse(payload_of(plan), PLAN_BYTES_MAX, 128), True)["steps"]
+        placed = all(steps[known.step["index"]:][:1] == [{"id": name}] for name, known in story.steps.items())
+        missing = story.task == "ok" and {step["id"] for step in steps} - story.steps.keys()
+        need(placed and not missing, "a step is not at its place of the plan, or has no record although the task is ok")
     if close["kind"] != "task.close": return need(allow_open, "open: tail unproven, task.close is missing (see --allow-open)", False)
     need((close["records"], close["head"]) == (len(entries), entries[-2].leaf), "records or head of task.close are wrong")
-    let_fail = {"failed"} if story.code == "in-part" else set()
-    fits = {"ok": states <= {"completed"} | let_fail, "failed": "failed" in states or story.code == "timeout",
-            "denied": "denied" in states or denied(story.opened)}
+    fits = {"ok": states <= {"completed"}, "failed": "failed" in states, "denied": "denied" in states or denied(story.opened)}
     need(fits.get(story.task, True) and "authorized" not in states, "the steps did not end so, or one was authorized and has no result")
 def check_envelopes(envelopes, entries, approvers):
     given = [(approval, entry.index) for entry in entries for approval in entry.record["approvals"]]
@@ -331,8 +244,7 @@ def check_chain(entries, origin):
         expected = (before.record["task"]["seq"] + 1, before.leaf) if before else (0, None)
         need(risen and (task["seq"], task["prev"]) == expected, "a record is missing, doubled, out of order or of another task")
         need((record["kind"] == "task.open") == (not before), "exactly the first record of a task is task.open")
-    opened = need(entries, "no entry") and entries[0].record
-    story = types.SimpleNamespace(task="queued", code=None, steps={}, places={}, opened=opened)
+    story = need(entries, "no entry", types.SimpleNamespace(task="queued", steps={}, places={}, opened=entries and entries[0].record))
     for entry in entries: tell(story, entry.record)
     return story
 def read_receipt(data):

@@ -19,7 +19,6 @@ mod host;
 #[path = "../hostile/mod.rs"]
 mod hostile;
 mod hosts;
-mod items;
 mod keys;
 mod languages;
 mod log;
@@ -33,7 +32,6 @@ mod receipts;
 mod recovery;
 mod replay;
 mod requests;
-mod rules;
 mod server;
 mod support;
 mod tasks;

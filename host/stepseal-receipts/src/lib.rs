@@ -28,7 +28,6 @@ pub mod leaf;
 pub mod log_export;
 pub mod note;
 pub mod payload;
-pub mod plan;
 pub mod receipt;
 pub mod record;
 pub mod state;

@@ -15,7 +15,7 @@ pub enum TaskState {
     Running,
     /// Nothing can go on until a person decides or a time comes.
     Waiting,
-    /// Every step succeeded, but for those that the plan's rules let fail or skip.
+    /// Every step succeeded.
     Succeeded,
     /// A step failed for good.
     Failed,
@@ -35,7 +35,7 @@ pub enum TaskEvent {
     Wait,
     /// What the task waited for has come.
     Resume,
-    /// Every step is settled.
+    /// The last step succeeded.
     Succeed,
     /// A step failed for good.
     Fail,
@@ -109,7 +109,7 @@ pub enum StepState {
     Failed,
     /// A policy or a person said no.
     Denied,
-    /// Not run, by a rule of the plan or since the task ended before.
+    /// Not needed any more, since a step it needs did not succeed.
     Skipped,
     /// The task was cancelled before the step ended.
     Cancelled,
@@ -135,7 +135,7 @@ pub enum StepEvent {
     Retry,
     /// A policy or a person said no, before or after it ran.
     Deny,
-    /// A rule of the plan skips it, or the task ended before.
+    /// A step it needs did not succeed.
     Skip,
     /// The task was cancelled.
     Cancel,

@@ -19,7 +19,6 @@ mod inclusion;
 mod log;
 mod meaning;
 mod pins;
-mod planned;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -302,11 +301,6 @@ impl Report {
         }
     }
 }
-
-/// `outcome.code` of a task that failed because it had all the time that its plan gives it.
-pub const TIMEOUT: &str = "timeout";
-/// `outcome.code` of a task that is ok although not every step of its plan succeeded: its rules let some fail or skipped some.
-pub const IN_PART: &str = "in-part";
 
 /// An entry whose signature is believed, so that its bytes may be read.
 struct Signed {

@@ -1,12 +1,19 @@
 //! Whether the receipt tells the whole of the task: it is closed, and the end fits what came before.
 
+use serde_json::Value;
+
 use super::erased::Restated;
 use super::faults::Faults;
 use super::meaning::{self, Story};
-use super::{Check, IN_PART, Signed, TIMEOUT, planned};
+use super::{Check, Signed};
 use crate::digest::Digest;
+use crate::json::{self, Limits, PAYLOAD_DEPTH_MAX};
+use crate::payload::{BLIND1_PREFIX, SALT_BYTES};
 use crate::record::Kind;
 use crate::state::{StepState, TaskState};
+
+/// Largest disclosed plan that is read, in bytes.
+const PLAN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 const OPEN: &str =
     "open: tail unproven. The last entry is not task.close, so records after it may be missing";
@@ -25,7 +32,7 @@ pub(super) fn check(
     faults: &mut Faults,
 ) {
     let Some(last) = records.last() else { return };
-    planned::check(disclosures, story, faults);
+    check_steps_in_plan(disclosures, story, faults);
     if !closes(last) {
         if !allow_open {
             faults.add(Check::Completeness, None, "entries", &OPEN);
@@ -120,17 +127,12 @@ fn check_count(close: &Signed, count: usize, faults: &mut Faults) {
 /// Whether the task can have ended so, given how its steps did.
 fn end_fault(story: &Story<'_>) -> Option<String> {
     let has = |state: StepState| story.steps.values().any(|step| step.state == state);
-    let may_fail = story.closes_with(IN_PART);
     match story.task {
         TaskState::Succeeded => {
             let mut unfinished: Vec<_> = story
                 .steps
                 .values()
-                .filter(|step| match step.state {
-                    StepState::Succeeded => false,
-                    StepState::Failed => !may_fail,
-                    _ => true,
-                })
+                .filter(|step| step.state != StepState::Succeeded)
                 .collect();
             unfinished.sort_by_key(|step| step.step.index);
             let step = unfinished.first()?;
@@ -139,7 +141,7 @@ fn end_fault(story: &Story<'_>) -> Option<String> {
                 "the task is ok although step {id:?} is {state}; every step must have succeeded"
             ))
         }
-        TaskState::Failed if !has(StepState::Failed) && !story.closes_with(TIMEOUT) => {
+        TaskState::Failed if !has(StepState::Failed) => {
             Some("the task failed although no step did".to_owned())
         }
         TaskState::Denied => {
@@ -150,4 +152,64 @@ fn end_fault(story: &Story<'_>) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Where the plan is disclosed: every step that has a record is one of the plan, and a task that is ok has them all.
+fn check_steps_in_plan(disclosures: &[Vec<u8>], story: &Story<'_>, faults: &mut Faults) {
+    let Some(pinned) = story.opened.and_then(|opened| opened.plan) else {
+        return;
+    };
+    let mut blobs = disclosures.iter();
+    let Some(blob) = blobs.find(|blob| Digest::of(blob) == pinned) else {
+        return;
+    };
+    let mut fault = |index: Option<u64>, message: String| {
+        faults.add(Check::Completeness, index, "plan", &message);
+    };
+    let ids = match step_ids(blob) {
+        Ok(ids) => ids,
+        Err(reason) => {
+            return fault(None, format!("the disclosed plan cannot be read: {reason}"));
+        }
+    };
+    for step in story.steps.values() {
+        let (id, index) = (&step.step.id, step.step.index);
+        let planned = usize::try_from(index).ok().and_then(|place| ids.get(place));
+        if planned != Some(id) {
+            fault(
+                Some(step.last_index),
+                format!("step {id:?} is not in the plan at its place {index}"),
+            );
+        }
+    }
+    if story.task == TaskState::Succeeded {
+        for id in ids
+            .iter()
+            .filter(|id| !story.steps.contains_key(id.as_str()))
+        {
+            fault(
+                None,
+                format!("the task is ok although step {id:?} of its plan has no record"),
+            );
+        }
+    }
+}
+
+fn step_ids(blob: &[u8]) -> Result<Vec<String>, String> {
+    let plan = blob
+        .strip_prefix(BLIND1_PREFIX)
+        .and_then(|rest| rest.get(SALT_BYTES..))
+        .ok_or("it is no blind1 blob")?;
+    let limits = Limits {
+        bytes_max: PLAN_BYTES_MAX,
+        depth_max: PAYLOAD_DEPTH_MAX,
+    };
+    let plan = json::parse(plan, &limits).map_err(|error| error.to_string())?;
+    let steps = plan.get("steps").and_then(Value::as_array);
+    let steps = steps.ok_or("it has no list of steps")?;
+    let id = |step: &Value| step.get("id").and_then(Value::as_str).map(str::to_owned);
+    steps
+        .iter()
+        .map(|step| id(step).ok_or_else(|| "a step of it has no id".to_owned()))
+        .collect()
 }

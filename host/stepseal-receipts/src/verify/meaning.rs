@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::faults::{Faults, Place};
-use super::{IN_PART, Pins, Signed, TIMEOUT, act, attempt, pins};
-use crate::digest::Digest;
-use crate::plan::split_id;
+use super::{Pins, Signed, act, attempt, pins};
 use crate::record::{Kind, Outcome, Record, Status, StepRef};
 use crate::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 
@@ -18,21 +16,6 @@ pub(super) struct Story<'a> {
     pub(super) steps: BTreeMap<&'a str, StepStory<'a>>,
     /// The record that opened the task.
     pub(super) opened: Option<&'a Record>,
-    /// The record that closed it, and its index in the log.
-    pub(super) closed: Option<(u64, &'a Record)>,
-}
-
-impl Story<'_> {
-    /// Whether the task was closed with this code.
-    pub(super) fn closes_with(&self, code: &str) -> bool {
-        self.closed
-            .is_some_and(|(_, record)| has_code(record, code))
-    }
-}
-
-fn has_code(record: &Record, code: &str) -> bool {
-    let outcome = record.outcome.as_ref();
-    outcome.is_some_and(|outcome| outcome.code.as_deref() == Some(code))
 }
 
 /// What the records say of one step.
@@ -43,8 +26,6 @@ pub(super) struct StepStory<'a> {
     pub(super) authorized: Option<&'a Record>,
     /// Index in the log of its last record.
     pub(super) last_index: u64,
-    /// What its last record says of its output.
-    pub(super) output: Option<Digest>,
 }
 
 /// Folds the records, in order.
@@ -53,7 +34,6 @@ pub(super) fn check<'a>(records: &[&'a Signed], pins: &Pins, faults: &mut Faults
         task: TaskState::Queued,
         steps: BTreeMap::new(),
         opened: None,
-        closed: None,
     };
     // Two steps cannot be at one place of the plan.
     let mut places: HashMap<u64, &str> = HashMap::new();
@@ -76,7 +56,7 @@ pub(super) fn check<'a>(records: &[&'a Signed], pins: &Pins, faults: &mut Faults
                 open(&mut story, record, &mut place);
                 pins::check(pins, record, false, &mut place);
             }
-            Kind::TaskClose => close(&mut story, signed.index, record, &mut place),
+            Kind::TaskClose => close(&mut story, record, &mut place),
             _ => {
                 let Some(step) = &record.step else {
                     place.fault(
@@ -85,9 +65,8 @@ pub(super) fn check<'a>(records: &[&'a Signed], pins: &Pins, faults: &mut Faults
                     );
                     continue;
                 };
-                let (base, _) = split_id(&step.id);
-                let first = *places.entry(step.index).or_insert(base);
-                if first != base {
+                let first = *places.entry(step.index).or_insert(&step.id);
+                if first != step.id {
                     place.fault(
                         "step.index",
                         format!(
@@ -127,7 +106,7 @@ pub(super) fn plan_denied(opened: &Record) -> bool {
     attempt::enforced(opened).any(attempt::denies)
 }
 
-fn close<'a>(story: &mut Story<'a>, index: u64, record: &'a Record, place: &mut Place<'_>) {
+fn close(story: &mut Story<'_>, record: &Record, place: &mut Place<'_>) {
     let event = match status(record) {
         Some(Status::Ok) => TaskEvent::Succeed,
         Some(Status::Failed) => TaskEvent::Fail,
@@ -145,13 +124,6 @@ fn close<'a>(story: &mut Story<'a>, index: u64, record: &'a Record, place: &mut 
             return;
         }
     };
-    // Without a record of a step a task may have had all its time, and every step of it may have been skipped.
-    let unrun = matches!(event, TaskEvent::Fail) && has_code(record, TIMEOUT)
-        || matches!(event, TaskEvent::Succeed) && has_code(record, IN_PART);
-    if unrun && story.task == TaskState::Queued {
-        story.task = TaskState::Running;
-    }
-    story.closed.get_or_insert((index, record));
     match story.task.next(event) {
         Ok(next) => story.task = next,
         Err(illegal) => place.fault("kind", illegal.to_string()),
@@ -193,7 +165,6 @@ fn run<'a>(
         step,
         authorized: None,
         last_index: signed.index,
-        output: None,
     });
     if (step.index, &step.step_type) != (known.step.index, &known.step.step_type) {
         place.fault(
@@ -215,7 +186,6 @@ fn run<'a>(
     pins::check(pins, record, known.authorized.is_some(), place);
     known.step = step;
     known.last_index = signed.index;
-    known.output = record.output.as_ref().map(|output| output.digest);
     known.authorized = (record.kind == Kind::StepAuthorized).then_some(record);
 }
 

@@ -22,10 +22,7 @@ const WAIT_SECONDS_MAX: u64 = 60;
 pub(super) enum Task {
     /// Submit a task: a plan with its input, as JSON.
     #[command(after_help = "Example:\n  stepseal task submit plan.json --watch\n  \
-        echo '{\"plan\":{\"steps\":[{\"id\":\"b\",\"uses\":\"ledger/balance\",\"with\":{\"account\":\"alice\"}}]}}' | stepseal task submit -\n\n\
-        A plan also says how often and after what a step is tried again (retry), how long it and the task may take (timeout_ms), when it\n\
-        begins (not_before), whether it runs (if), for which items (for_each), and what its failure means (on_failure). --check says\n\
-        what is wrong with it and runs nothing.")]
+        echo '{\"plan\":{\"steps\":[{\"id\":\"b\",\"uses\":\"ledger/balance\",\"with\":{\"account\":\"alice\"}}]}}' | stepseal task submit -")]
     Submit(Submit),
     /// Follow the events of a task to its end.
     #[command(after_help = "Example:\n  stepseal task watch 0197f3c2-5a7e-7cc1-b3a0-4f6f0c1c2d3e")]

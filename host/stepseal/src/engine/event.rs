@@ -9,7 +9,7 @@ use stepseal_receipts::record::Status;
 use stepseal_receipts::time::Timestamp;
 
 use super::payload::StoredPayload;
-use super::verdict::{Judgement, WhyAgain};
+use super::verdict::Judgement;
 
 /// One thing that happened to a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,21 +30,14 @@ pub enum Event {
     /// What the task waited for has come.
     #[serde(rename = "task.resumed")]
     TaskResumed {},
-    /// Every step succeeded, but for those that the plan lets fail or skips by its own rule.
+    /// Every step succeeded.
     #[serde(rename = "task.succeeded")]
-    TaskSucceeded {
-        /// Which these were.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
-    },
+    TaskSucceeded {},
     /// A step failed for good.
     #[serde(rename = "task.failed")]
     TaskFailed {
         /// Which and why.
         reason: String,
-        /// `timeout` where the task ran out of its time.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        code: Option<String>,
     },
     /// A policy or a person said no.
     #[serde(rename = "task.denied")]
@@ -55,14 +48,6 @@ pub enum Event {
     /// The client took it back.
     #[serde(rename = "task.cancelled")]
     TaskCancelled {},
-    /// The step runs once for each item; they are steps of their own from here on, `step[0]` and so on.
-    #[serde(rename = "step.expanded")]
-    StepExpanded {
-        /// The step's id in the plan.
-        step: String,
-        /// How many.
-        items: u32,
-    },
     /// The policies have spoken about an attempt.
     #[serde(rename = "step.judged")]
     StepJudged {
@@ -148,7 +133,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fuel: Option<u64>,
     },
-    /// There is to be another attempt.
+    /// The plan allows another attempt.
     #[serde(rename = "step.retrying")]
     StepRetrying {
         /// The step's id in the plan.
@@ -157,9 +142,6 @@ pub enum Event {
         attempt: u32,
         /// When the next one may begin.
         at: Timestamp,
-        /// Why a person is asked for it, where the plan does not allow it by itself.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        asks: Option<WhyAgain>,
     },
     /// The approval lapsed or what it was bound to changed; the step is judged again.
     #[serde(rename = "step.voided")]
@@ -183,14 +165,11 @@ pub enum Event {
         /// For people.
         message: String,
     },
-    /// The step is not run: by the plan's own rule, or since the task ended before.
+    /// A step it needs did not succeed.
     #[serde(rename = "step.skipped")]
     StepSkipped {
         /// The step's id in the plan.
         step: String,
-        /// The rule, where it was one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
     },
     /// The task was cancelled first.
     #[serde(rename = "step.cancelled")]
@@ -208,11 +187,10 @@ impl Event {
             Self::TaskStarted {} => "task.started",
             Self::TaskWaiting {} => "task.waiting",
             Self::TaskResumed {} => "task.resumed",
-            Self::TaskSucceeded { .. } => "task.succeeded",
+            Self::TaskSucceeded {} => "task.succeeded",
             Self::TaskFailed { .. } => "task.failed",
             Self::TaskDenied { .. } => "task.denied",
             Self::TaskCancelled {} => "task.cancelled",
-            Self::StepExpanded { .. } => "step.expanded",
             Self::StepJudged { .. } => "step.judged",
             Self::StepWaiting { .. } => "step.waiting",
             Self::StepAuthorized { .. } => "step.authorized",

@@ -67,7 +67,7 @@ impl<'a> PolicyInput<'a> {
             input: judged.map(|judged| judged.input),
             output: judged.and_then(|judged| judged.output),
             plan: ShownPlan {
-                steps: self.plan.pinned().map(ShownPlannedStep::from).collect(),
+                steps: steps.iter().map(ShownPlannedStep::from).collect(),
             },
             plugin: step.map(|step| ShownPlugin {
                 digest: step.component,
@@ -79,8 +79,7 @@ impl<'a> PolicyInput<'a> {
                 attempt: judged.attempt,
                 effects: judged.effects,
                 id: &step.id,
-                index: self.plan.place(judged.index),
-                item: step.item.map(|item| item.number),
+                index: judged.index,
                 step_type: &step.step_type,
             }),
             subject: ShownSubject {
@@ -180,8 +179,6 @@ struct ShownStep<'a> {
     effects: bool,
     id: &'a str,
     index: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item: Option<u32>,
     #[serde(rename = "type")]
     step_type: &'a str,
 }

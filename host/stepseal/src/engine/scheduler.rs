@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use stepseal_receipts::time::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
@@ -15,7 +16,7 @@ use super::task::Task;
 use super::tasks::TaskView;
 use super::tenants::share;
 use super::{Engine, lock};
-use crate::store::{CommitError, DueTask, StoreError, TaskRow};
+use crate::store::{CommitError, DueTask, KeyValueChanges, StoreError, TaskRow, Transition};
 
 /// How many tasks a host takes, and how it keeps them.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,8 @@ impl Default for TaskLimits {
 }
 
 /// The longest time between two looks, whatever the database says about the next one due.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(LOOK_EVERY_MS);
+const LOOK_EVERY_MS: u64 = 30_000;
 /// Rest after the database failed.
 const REST: Duration = Duration::from_secs(1);
 /// Times a task that cannot be run is tried before it is left for a later look.
@@ -146,8 +148,15 @@ impl Engine {
                 }
             }
         }
+        // What could not be taken up is another host's, or somebody writes to it just now.
+        let missed = self.0.store.is_shared() && !rooms.is_empty();
+        // Room that is given back tells whoever is put off below.
+        drop(rooms);
         for tenant in put_off {
             self.run_later(&tenant.into());
+        }
+        if missed {
+            return Ok(REST);
         }
         let next = self.0.store.next_wake(now, &tenants).await?;
         let until =
@@ -335,6 +344,36 @@ impl Stay {
                 return;
             }
         }
+        if let Err(error) = self.let_go().await {
+            tracing::error!(task = %self.id, %error, "a task that cannot be run here is kept from the other hosts");
+        }
+    }
+
+    /// Leaves the task to other hosts, where there are any: what it needs may be there.
+    async fn let_go(&self) -> Result<(), CommitError> {
+        let store = &self.engine.0.store;
+        let row = store.task(&self.id).await?;
+        let Some(row) = row.filter(|row| store.is_shared() && !row.state.is_final()) else {
+            return Ok(());
+        };
+        let at = self.engine.0.clock.now();
+        let later = at.unix_ms().saturating_add(LOOK_EVERY_MS);
+        let nothing = Transition {
+            task: row.task.id,
+            after: row.events,
+            events: Vec::new(),
+            records: Vec::new(),
+            blobs: Vec::new(),
+            state: row.state,
+            wake_at: Timestamp::from_unix_ms(later).ok(),
+            keeps: false,
+            rules: None,
+            pokes_seen: row.pokes,
+            approvals: Vec::new(),
+            keyvalue: KeyValueChanges::default(),
+            at,
+        };
+        store.commit(nothing).await
     }
 
     /// Whether this host may go on with it. Where that cannot be found out, the next look does.

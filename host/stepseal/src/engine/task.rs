@@ -3,22 +3,20 @@
 //! There is one way for a task to change, [`Task::apply`]. Running a task applies events and stores them; loading one reads them
 //! back and applies them again. So recovery after a crash is loading.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
 use stepseal_receipts::payload::{BLIND1_PREFIX, SALT_BYTES};
-use stepseal_receipts::plan::{Fate, Listed, Root, Rules, Source, fate, listed};
 use stepseal_receipts::record::Status;
 use stepseal_receipts::state::{IllegalTransition, StepEvent, StepState, TaskEvent, TaskState};
 use stepseal_receipts::time::Timestamp;
 
 use super::event::Event;
 use super::payload::{Payload, StoredPayload};
-use super::plan::{OnFailure, Plan};
-use super::verdict::{Again, Judgement};
+use super::plan::Plan;
+use super::verdict::Judgement;
 use super::{Engine, EngineError};
 use crate::store::TaskRow;
 
@@ -66,10 +64,6 @@ pub(crate) struct StepProgress {
     pub(crate) value: Option<Arc<Value>>,
     /// When the next attempt may begin.
     pub(crate) retry_at: Option<Timestamp>,
-    /// Where its items are, where it runs for each of some and it is known for which.
-    pub(crate) items: Option<Range<usize>>,
-    /// A person must be asked for the next attempt, or was for this one.
-    pub(crate) again: Option<Again>,
     pub(crate) status: Option<Status>,
     pub(crate) message: Option<String>,
     pub(crate) fuel: Option<u64>,
@@ -133,141 +127,17 @@ impl Task {
         }
     }
 
-    /// Where step `index` is; with items, where they are.
+    /// Where step `index` is.
     pub(crate) fn step_state(&self, index: usize) -> StepState {
-        let Some(items) = &self.steps[index].items else {
-            return self.steps[index].state.0;
-        };
-        let states = || self.steps[items.clone()].iter().map(|item| item.state.0);
-        let any = |wanted: &[StepState]| states().any(|state| wanted.contains(&state));
-        let is_begun = any(&[StepState::Judged, StepState::Authorized, StepState::Running]);
-        let first_of = [
-            (is_begun, StepState::Running),
-            (any(&[StepState::Waiting]), StepState::Waiting),
-            (any(&[StepState::Pending]), StepState::Pending),
-            (any(&[StepState::Denied]), StepState::Denied),
-            (any(&[StepState::Failed]), StepState::Failed),
-            (any(&[StepState::Cancelled]), StepState::Cancelled),
-            (any(&[StepState::Skipped]), StepState::Skipped),
-        ];
-        let first = first_of.into_iter().find(|(is, _)| *is);
-        first.map_or(StepState::Succeeded, |(_, state)| state)
+        self.steps[index].state.0
     }
 
-    /// Whether step `index` stands for its items, which are begun in place of it.
-    pub(crate) fn has_items(&self, index: usize) -> bool {
-        self.steps[index].items.is_some()
-    }
-
-    /// Whether step `index` is an item of which as many others are under way as the plan allows.
-    pub(crate) fn is_held_back(&self, index: usize, in_flight: &BTreeSet<usize>) -> bool {
-        let Some(of) = self.plan.steps[index].item else {
-            return false;
-        };
-        let parent = (
-            &self.plan.steps[of.step].for_each,
-            &self.steps[of.step].items,
-        );
-        let (Some(each), Some(items)) = parent else {
-            return false;
-        };
-        let under_way = |at: &usize| {
-            let state = self.step_state(*at);
-            in_flight.contains(at) || !(state.is_final() || state == StepState::Pending)
-        };
-        items.clone().filter(under_way).count() >= each.side_by_side as usize
-    }
-
-    /// Puts the outputs of items together where all of them are over: `null` stands for one that failed and may.
-    pub(crate) fn gather(&mut self) {
-        for index in 0..self.steps.len() {
-            let Some(items) = self.steps[index].items.clone() else {
-                continue;
-            };
-            if self.steps[index].value.is_none() && self.is_settled(index) {
-                let outputs = self.steps[items].iter();
-                let output = |item: &StepProgress| item.value.as_deref().cloned();
-                let outputs = outputs.map(|item| output(item).unwrap_or_default());
-                self.steps[index].value = Some(Arc::new(outputs.collect()));
-            }
-        }
-    }
-
-    /// Items of all steps.
-    pub(crate) fn count_items(&self) -> usize {
-        self.steps.len() - self.plan.pinned().count()
-    }
-
-    fn look(&self, root: &Root) -> Source<'_> {
-        match root {
-            Root::Input => Source::Is(self.input.value()),
-            Root::Item => Source::Unknown,
-            Root::Output(id) => match self.index_of(id) {
-                Some(at) if self.has_items(at) || self.step_state(at) == StepState::Succeeded => {
-                    let value = self.steps[at].value.as_deref();
-                    value.map_or(Source::Hidden, Source::Is)
-                }
-                _ => Source::Nothing,
-            },
-        }
-    }
-
-    /// What step `index` runs for, once what it needs is settled; none where it does not run for each of something.
-    pub(crate) fn listed(&self, index: usize) -> Option<Listed<'_>> {
-        let each = self.plan.steps[index].for_each.as_ref()?;
-        Some(listed(&each.source, &|root| self.look(root)))
-    }
-
-    /// Whether everything that step `index` needs is settled.
+    /// Whether everything step `index` needs has succeeded.
     pub(crate) fn is_ready(&self, index: usize) -> bool {
-        let needs = self.plan.steps[index].needs.iter();
-        needs
-            .map(|need| self.index_of(need))
-            .all(|at| at.is_some_and(|at| self.is_settled(at)))
-    }
-
-    /// What the rules of the plan say of step `index`, once what it needs is settled.
-    pub(crate) fn fate(&self, index: usize) -> Fate {
-        let step = &self.plan.steps[index];
-        let rules = Rules {
-            with: &step.with,
-            condition: step.condition.as_ref(),
-            items: step.for_each.as_ref().map(|each| &each.source),
-        };
-        fate(&rules, &|root| self.look(root))
-    }
-
-    /// Whether step `index` is over and the task goes on.
-    pub(crate) fn is_settled(&self, index: usize) -> bool {
-        match self.step_state(index) {
-            StepState::Succeeded | StepState::Skipped => true,
-            StepState::Failed => self.lets_fail(index),
-            _ => false,
-        }
-    }
-
-    /// Whether the plan goes on where step `index` fails.
-    fn lets_fail(&self, index: usize) -> bool {
-        self.plan.steps[index].on_failure == Some(OnFailure::Continue)
-    }
-
-    /// Whether a step was denied or has failed for good, so that the task does.
-    pub(crate) fn is_failing(&self) -> bool {
-        (0..self.steps.len()).any(|index| match self.step_state(index) {
-            StepState::Denied => true,
-            StepState::Failed => !self.lets_fail(index),
-            _ => false,
+        self.plan.steps[index].needs.iter().all(|need| {
+            self.index_of(need)
+                .is_some_and(|at| self.step_state(at) == StepState::Succeeded)
         })
-    }
-
-    /// When the next attempt of step `index` may begin, as far as it is a question of time.
-    pub(crate) fn due_at(&self, index: usize) -> Option<Timestamp> {
-        let of_step = self.plan.steps[index].not_before;
-        let retry_at = self.steps[index].retry_at;
-        [self.plan.not_before, of_step, retry_at]
-            .into_iter()
-            .flatten()
-            .max()
     }
 
     /// The index of the step with this id.
@@ -279,7 +149,6 @@ impl Task {
     pub(crate) fn history(&self, but: usize) -> Vec<(usize, StepState)> {
         (0..self.steps.len())
             .filter(|index| *index != but)
-            .filter(|index| !self.has_items(*index))
             .map(|index| (index, self.step_state(index)))
             .filter(|(_, state)| *state != StepState::Pending)
             .collect()
@@ -298,13 +167,10 @@ impl Task {
             Event::TaskStarted {} => self.move_task(TaskEvent::Start, None)?,
             Event::TaskWaiting {} => self.move_task(TaskEvent::Wait, None)?,
             Event::TaskResumed {} => self.move_task(TaskEvent::Resume, None)?,
-            Event::TaskSucceeded { reason } => {
-                self.move_task(TaskEvent::Succeed, reason.as_ref())?;
-            }
-            Event::TaskFailed { reason, .. } => self.move_task(TaskEvent::Fail, Some(reason))?,
+            Event::TaskSucceeded {} => self.move_task(TaskEvent::Succeed, None)?,
+            Event::TaskFailed { reason } => self.move_task(TaskEvent::Fail, Some(reason))?,
             Event::TaskDenied { reason } => self.move_task(TaskEvent::Deny, Some(reason))?,
             Event::TaskCancelled {} => self.move_task(TaskEvent::Cancel, None)?,
-            Event::StepExpanded { step, items } => self.expand(step, *items)?,
             Event::StepJudged {
                 step,
                 attempt,
@@ -317,7 +183,6 @@ impl Task {
                 *step = StepProgress {
                     state: step.state,
                     attempt: *attempt,
-                    again: step.again.take(),
                     ..StepProgress::default()
                 };
                 step.judged = Some(JudgedAttempt {
@@ -359,23 +224,14 @@ impl Task {
                 step.message.clone_from(message);
                 step.fuel = *fuel;
             }
-            Event::StepRetrying {
-                step,
-                attempt,
-                at,
-                asks,
-            } => {
-                let step = self.move_step(step, StepEvent::Retry)?;
-                step.retry_at = Some(*at);
-                let message = step.message.clone();
-                step.again = asks.map(|why| Again::new(why, *attempt, message));
+            Event::StepRetrying { step, at, .. } => {
+                self.move_step(step, StepEvent::Retry)?.retry_at = Some(*at);
             }
             Event::StepVoided { step, attempt, .. } => {
                 let step = self.move_step(step, StepEvent::Void)?;
                 // The same attempt is judged again.
                 *step = StepProgress {
                     attempt: attempt - 1,
-                    again: step.again.take(),
                     ..StepProgress::default()
                 };
             }
@@ -384,23 +240,13 @@ impl Task {
                 step.status = Some(Status::Denied);
                 step.message = Some(message.clone());
             }
-            Event::StepSkipped { step, reason } => {
-                let step = self.move_step(step, StepEvent::Skip)?;
-                step.message.clone_from(reason);
+            Event::StepSkipped { step } => {
+                self.move_step(step, StepEvent::Skip)?;
             }
             Event::StepCancelled { step } => {
                 self.move_step(step, StepEvent::Cancel)?.status = Some(Status::Cancelled);
             }
         }
-        Ok(())
-    }
-
-    fn expand(&mut self, id: &str, items: u32) -> Result<(), Misfit> {
-        let index = self.index_of(id);
-        let index = index.ok_or_else(|| Misfit::NoStep(id.to_owned()))?;
-        let items = Arc::make_mut(&mut self.plan).add_items(index, items);
-        self.steps.resize_with(items.end, StepProgress::default);
-        self.steps[index].items = Some(items);
         Ok(())
     }
 

@@ -38,7 +38,7 @@ pub struct TaskView {
     pub row: TaskRow,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Its steps in plan order, and after them the items of those that run for each of some.
+    /// Its steps in plan order.
     pub steps: Vec<StepView>,
     /// Why it ended as it did, where it did not succeed.
     pub reason: Option<String>,
@@ -90,19 +90,13 @@ impl TaskView {
             .steps
             .iter()
             .zip(&task.steps)
-            .zip((0..).map(|index| task.step_state(index)))
-            .map(|((step, progress), state)| StepView {
+            .map(|(step, progress)| StepView {
                 id: step.id.clone(),
                 uses: format!("{}@{}/{}", step.plugin, step.version, step.step_type),
                 component: step.component,
-                state,
+                state: progress.state.0,
                 attempt: progress.attempt,
-                // What items have put out, they show themselves.
-                output: progress
-                    .value
-                    .as_deref()
-                    .cloned()
-                    .filter(|_| progress.items.is_none()),
+                output: progress.value.as_deref().cloned(),
                 output_digest: progress.output.map(|output| output.digest),
                 fuel: progress.fuel,
                 status: progress.status.map(|status| status.as_str().to_owned()),
@@ -110,7 +104,7 @@ impl TaskView {
                 approval: progress
                     .approval
                     .clone()
-                    .filter(|_| state == StepState::Waiting),
+                    .filter(|_| progress.state.0 == StepState::Waiting),
                 verdicts: progress
                     .judged
                     .iter()
@@ -231,7 +225,7 @@ impl Engine {
             records: Vec::new(),
             blobs: vec![plan.to_blob(), task.input.to_blob()],
             state: TaskState::Queued,
-            wake_at: Some(task.plan.not_before.map_or(now, |at| at.max(now))),
+            wake_at: Some(now),
             keeps: false,
             rules: Some(rules.version),
             pokes_seen: 0,
@@ -288,9 +282,7 @@ impl Engine {
         mut first: Transition,
         waits: bool,
     ) -> Result<Accept, CommitError> {
-        let is_due = first.wake_at <= Some(first.at);
-        let room = is_due.then(|| self.room_for(&task)).flatten();
-        let tenant = Arc::clone(&task.tenant);
+        let (room, tenant) = (self.room_for(&task), Arc::clone(&task.tenant));
         if waits && let Some(room) = room {
             let (reply, accepted) = oneshot::channel();
             let new = row.task.clone();
@@ -326,9 +318,7 @@ impl Engine {
                     },
                     room,
                 ),
-                None if is_due => self.run_later(&tenant),
-                // The scheduler sleeps until the next one that it knows of.
-                None => self.0.wake.notify_one(),
+                None => self.run_later(&tenant),
             }
         }
         Ok(accept)
@@ -395,7 +385,6 @@ impl Engine {
             for step in &task.plan.steps {
                 events.push(Event::StepSkipped {
                     step: step.id.clone(),
-                    reason: None,
                 });
             }
             events.push(Event::TaskDenied {

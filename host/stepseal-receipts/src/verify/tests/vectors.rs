@@ -15,7 +15,6 @@ mod container;
 mod erased;
 mod keys;
 mod links;
-mod rules;
 mod signed;
 mod story;
 mod trust;
@@ -291,7 +290,6 @@ fn rejected() -> Vec<Vector> {
         erased::rejected(),
         keys::vectors(),
         links::vectors(),
-        rules::rejected(),
         signed::vectors(),
         story::vectors(),
         trust::vectors(),
@@ -306,7 +304,6 @@ fn rejected() -> Vec<Vector> {
 fn the_committed_vectors_are_the_ones_that_are_made_and_each_is_judged_as_it_says() {
     let mut accepted = accept::vectors();
     accepted.extend(erased::accepted());
-    accepted.extend(rules::accepted());
     accepted.extend(witnesses::accepted());
     let rejected = rejected();
     let names: BTreeSet<&str> = accepted

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::time::Timestamp;
 use utoipa::ToSchema;
 
 use super::grant::GrantLimits;
 use super::present;
-use super::scalar::{DigestText, TimestampText};
+use super::scalar::DigestText;
 use crate::engine::plan as engine;
 
 /// A task to run.
@@ -54,15 +53,6 @@ pub struct Submission {
 pub struct Plan {
     /// At least one. Steps without a path between them may run side by side.
     pub steps: Vec<PlanStep>,
-    /// Milliseconds from when the task is accepted (or from `not_before`) until it must be over, waiting included; then what runs is stopped
-    /// and the task has failed. At most 31 days.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1)]
-    pub timeout_ms: Option<u64>,
-    /// No step begins before this time, which is at most a year ahead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = TimestampText, required = false)]
-    pub not_before: Option<Timestamp>,
 }
 
 /// One step of a plan.
@@ -74,8 +64,7 @@ pub struct PlanStep {
     /// `plugin/step-type`, `plugin@version/step-type` or `plugin@sha256:.../step-type`.
     #[schema(example = "ledger@0.1.0/transfer")]
     pub uses: String,
-    /// Its input. `{"$ref":"#/input/..."}` and `{"$ref":"#/steps/<id>/output/..."}` are replaced by what they point at, and by their
-    /// `default` where they have one and point at nothing.
+    /// Its input. `{"$ref":"#/input/..."}` and `{"$ref":"#/steps/<id>/output/..."}` are replaced by what they point at.
     #[serde(
         default,
         deserialize_with = "present",
@@ -83,12 +72,11 @@ pub struct PlanStep {
     )]
     #[schema(value_type = Value, required = false)]
     pub with: Option<Value>,
-    /// Ids of steps that must be over before, beside those it points at: that succeeded, were skipped by a rule of the plan, or failed where
-    /// their `on_failure` is `continue`.
+    /// Ids of steps that must succeed before, beside those it points at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub needs: Vec<String>,
-    /// How often it is tried, and after what.
+    /// What to do where the plugin says that it is unavailable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub retry: Option<Retry>,
@@ -96,87 +84,10 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub limits: Option<GrantLimits>,
-    /// Milliseconds that one attempt may take in the sandbox: `limits.wall_ms`, but refused where the grant gives less.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1)]
-    pub timeout_ms: Option<u64>,
     /// `required`: a person must approve it whatever the policies say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "required")]
     pub approval: Option<String>,
-    /// What becomes of the task where the step fails for good. Without it the task fails; but where an effectful step was allowed more than
-    /// one attempt and they are used up, or nobody knows how its last one ended, a person is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub on_failure: Option<OnFailure>,
-    /// The step does not begin before this time, which is at most a year ahead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = TimestampText, required = false)]
-    pub not_before: Option<Timestamp>,
-    /// The step is skipped where this is not met.
-    #[serde(rename = "if", default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub condition: Option<Condition>,
-    /// The step runs once for each item, each with records of its own, as `id[0]` and so on. What others point at as its output is the array of
-    /// theirs, with `null` for one that failed and may.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub for_each: Option<ForEach>,
-}
-
-/// What a step runs for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ForEach {
-    /// An array, or `{"$ref": ...}` to one. In the step's `with`, `{"$ref": "#/item/..."}` points into the item.
-    #[serde(rename = "in")]
-    pub source: Value,
-    /// With more items the step fails. At most, and where it is absent, 256, which all steps of a task may have together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1, maximum = 256)]
-    pub max_items: Option<u32>,
-    /// How many items may be under way at one time, waiting for people included: up to 8, and 8 where it is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 1, maximum = 8)]
-    pub side_by_side: Option<u32>,
-}
-
-/// What becomes of a task where a step fails for good. A denial is no failure: it always ends the task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// The task fails.
-    Fail,
-    /// The task goes on. Steps that point at this one's output without a `default` are skipped.
-    Continue,
-    /// A person is asked whether it is tried again.
-    Pause,
-}
-
-/// Whether a step runs. It is skipped as well where it points, without a `default`, at the output of a step that has none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Condition {
-    /// `#/input/...` or `#/steps/<id>/output/...`.
-    #[serde(rename = "$ref")]
-    #[schema(example = "#/steps/balance/output/covered")]
-    pub reference: String,
-    /// What stands for it where it points at nothing; any JSON.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Value, required = false)]
-    pub default: Option<Value>,
-    /// The step runs where it is this; any JSON. Without it, it must be `true` or `false`.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Value, required = false)]
-    pub equals: Option<Value>,
 }
 
 /// When to try again.
@@ -187,19 +98,10 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub max_attempts: Option<u32>,
-    /// Milliseconds before the second attempt, twice as many before each further one: at most so many and at least half of them, by chance.
+    /// Milliseconds before the second attempt; it grows from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub backoff_ms: Option<u64>,
-    /// The longest wait that it grows to; an hour at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub backoff_max_ms: Option<u64>,
-    /// Outcomes that are followed by another attempt, out of `unavailable`, `timeout`, `out-of-memory`, `out-of-fuel` and `trap`; the first two
-    /// where it is absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false, example = json!(["unavailable", "timeout"]))]
-    pub on: Vec<String>,
 }
 
 /// What one policy said.

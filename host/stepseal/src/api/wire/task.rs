@@ -26,7 +26,7 @@ pub enum TaskStateText {
     Running,
     /// Nothing can go on until a person decides or a time comes.
     Waiting,
-    /// Every step succeeded, but for those that the plan's rules let fail or skip.
+    /// Every step succeeded.
     Succeeded,
     /// A step failed for good.
     Failed,
@@ -57,7 +57,7 @@ pub enum StepStateText {
     Failed,
     /// A policy or a person said no.
     Denied,
-    /// Not run, by a rule of the plan or since the task ended before.
+    /// Not needed any more, since a step it needs did not succeed.
     Skipped,
     /// The task was cancelled before the step ended.
     Cancelled,
@@ -134,9 +134,9 @@ pub struct Task {
     pub updated: Timestamp,
     /// How many records it has.
     pub records: u64,
-    /// Its steps in plan order, and after them the items of those that run for each of some: `step[0]` and so on.
+    /// Its steps in plan order.
     pub steps: Vec<Step>,
-    /// Why it ended as it did, where not every step succeeded.
+    /// Why it ended as it did, where it did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub reason: Option<String>,
@@ -196,7 +196,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "ok")]
     pub status: Option<String>,
-    /// Why it did not succeed, or was skipped.
+    /// Why it did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub message: Option<String>,

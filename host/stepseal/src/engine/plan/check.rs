@@ -5,23 +5,18 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::plan::{Condition, Listed, Root, Source, listed};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{Capability, Stage, is_pure};
 
-use super::refs::references;
+use super::refs::{Root, references};
 use super::submission::{Draft, DraftStep, Faults, Pin, read};
 use super::{INPUT_DEPTH_MAX, Plan, PlannedStep, Submission, Unresolved, resolve};
 use crate::engine::components::Plugin;
-use crate::engine::grants::wall_ms;
 use crate::engine::payload::Sealed;
 use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::verdict::{Circumstances, Judgement, compose, denial};
 use crate::engine::{Engine, EngineError};
-
-/// How far ahead a step or a task can be put, in milliseconds: a year.
-const NOT_BEFORE_MS_MAX: u64 = 366 * 86_400_000;
 
 /// What a dry run says about a step.
 #[derive(Clone, Debug)]
@@ -154,10 +149,10 @@ impl Engine {
                 judgements.extend(said);
                 verdict = compose(
                     &judgements,
-                    &Circumstances {
+                    Circumstances {
                         effectful: step.effects,
                         plan_asks: step.approval,
-                        again: None,
+                        outcome_unknown: false,
                     },
                 )
                 .as_str();
@@ -223,25 +218,12 @@ impl Engine {
     ) -> Result<Pinned, EngineError> {
         let mut faults = Faults(Vec::new());
         let draft = read(submission, &mut faults);
-        let far = self.after(NOT_BEFORE_MS_MAX);
-        let of_steps = draft.steps.iter().map(|step| (&*step.at, step.not_before));
-        for (at, time) in of_steps.chain([("/plan", draft.not_before)]) {
-            if time.is_some_and(|time| time > far) {
-                faults.add(
-                    format!("{at}/not_before"),
-                    format!("this is more than a year ahead: give a time up to {far}, or submit it later"),
-                );
-            }
-        }
         let mut steps = Vec::new();
         let mut known_inputs = Vec::new();
         for step in &draft.steps {
             let at = &step.at;
             if let Some(plugin) = self.resolve_plugin(step, at, &mut faults).await? {
                 let planned = pin_step(step, &plugin, rules);
-                check_timeout(step, &planned, rules, &mut faults);
-                check_condition(step, &draft.input, &mut faults);
-                check_items(step, &draft.input, &mut faults);
                 known_inputs.push(known_input(
                     step,
                     &planned,
@@ -258,11 +240,7 @@ impl Engine {
             return Err(EngineError::Invalid(faults.0));
         }
         Ok(Pinned {
-            plan: Plan {
-                steps,
-                timeout_ms: draft.timeout_ms,
-                not_before: draft.not_before,
-            },
+            plan: Plan { steps },
             input: draft.input,
             agent: draft.agent,
             labels: draft.labels,
@@ -323,79 +301,10 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
         component: plugin.row.digest,
         with: step.with.clone(),
         needs: step.needs.clone(),
-        retry: step.retry.clone(),
+        retry: step.retry,
         limits: step.limits,
         approval: step.approval,
-        on_failure: step.on_failure,
-        not_before: step.not_before,
-        condition: step.condition.clone(),
-        for_each: step.for_each.clone(),
-        item: None,
         effects: effects(plugin, rules),
-    }
-}
-
-/// What a step asks for by name must be within what is granted, so that nobody is surprised by an earlier end.
-fn check_timeout(step: &DraftStep, planned: &PlannedStep, rules: &Rules, faults: &mut Faults) {
-    let granted = wall_ms(&rules.grant(&planned.plugin).limits());
-    if step.timeout_ms.is_some_and(|wanted| wanted > granted) {
-        faults.add(
-            format!("{}/timeout_ms", step.at),
-            format!(
-                "plugin {} is granted {granted} ms a call: ask for at most that, or have more granted",
-                planned.plugin
-            ),
-        );
-    }
-}
-
-/// What an `if` of the task's own input says is known before anything runs.
-fn check_condition(step: &DraftStep, input: &Value, faults: &mut Faults) {
-    let condition = step.condition.as_ref().map(Condition::parse);
-    let Some(Ok(condition)) = condition else {
-        return;
-    };
-    let reference = &condition.reference;
-    if reference.root != Root::Input {
-        return;
-    }
-    let at = format!("{}/if", step.at);
-    match input.pointer(&reference.pointer).or(reference.default) {
-        Some(found) => {
-            if let Err(error) = condition.is_met(found) {
-                faults.add(at, error);
-            }
-        }
-        None => faults.add(
-            at,
-            format!(
-                "{} points at nothing in this task's input; give it, or a \"default\"",
-                reference.text
-            ),
-        ),
-    }
-}
-
-/// What a `for_each` of the task's own input lists is known before anything runs.
-fn check_items(step: &DraftStep, input: &Value, faults: &mut Faults) {
-    let Some(each) = step
-        .for_each
-        .as_ref()
-        .filter(|each| each.source.is_object())
-    else {
-        return;
-    };
-    let told = listed(&each.source, &|root| match root {
-        Root::Input => Source::Is(input),
-        _ => Source::Hidden,
-    });
-    let error = match told {
-        Listed::Are(items) => each.too_many(items.len()),
-        Listed::Not(error) => Some(error),
-        Listed::Unknown => None,
-    };
-    if let Some(error) = error {
-        faults.add(format!("{}/for_each/in", step.at), error);
     }
 }
 
@@ -425,13 +334,7 @@ fn known_input(
         return None;
     }
     let limits = planned.limits.below(rules.grant(&planned.plugin).limits());
-    match resolve(
-        &step.with,
-        &draft.input,
-        None,
-        &|_| None,
-        limits.input_bytes,
-    ) {
+    match resolve(&step.with, &draft.input, &|_| None, limits.input_bytes) {
         Ok(input) => {
             let schema = &plugin.steps.get(&planned.step_type)?.input;
             for fault in schema.faults(&input, &format!("{at}/with")) {
@@ -471,7 +374,7 @@ fn dangling(step: &DraftStep, input: &Value, at: &str, faults: &mut Faults) -> b
     let mut any = false;
     for (pointer, reference) in references(&step.with, &format!("{at}/with")) {
         match reference {
-            Ok(reference) if reference.root != Root::Input || reference.default.is_some() => {}
+            Ok(reference) if reference.root != Root::Input => {}
             Ok(reference) if input.pointer(&reference.pointer).is_some() => {}
             Ok(reference) => {
                 any = true;

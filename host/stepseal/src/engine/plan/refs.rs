@@ -1,17 +1,135 @@
 //! `{"$ref":"#/..."}`: a JSON Pointer (RFC 6901) into `{"input":..., "steps":{id:{"output":...}}}`.
 
 use serde_json::{Map, Value};
-use stepseal_receipts::plan::{Reference, Root, Segment, pointer};
+
+/// Where a `$ref` points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Root {
+    /// Into the task's input.
+    Input,
+    /// Into the output of this step.
+    Output(String),
+}
+
+/// A `$ref` taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reference {
+    pub(super) root: Root,
+    /// JSON Pointer below the root.
+    pub(super) pointer: String,
+}
+
+impl Reference {
+    /// Reads `#/input[/...]` or `#/steps/<id>/output[/...]`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        const FORMS: &str = "a $ref is \"#/input...\" or \"#/steps/<id>/output...\"";
+        let pointer = text.strip_prefix("#/").ok_or(FORMS)?;
+        let (head, rest) = cut(pointer);
+        match head {
+            "input" => Ok(Self {
+                root: Root::Input,
+                pointer: rest.to_owned(),
+            }),
+            "steps" => {
+                let (id, rest) = cut(rest.strip_prefix('/').ok_or(FORMS)?);
+                let (output, rest) = cut(rest.strip_prefix('/').ok_or(FORMS)?);
+                if output != "output" {
+                    return Err(format!("{FORMS}; a step offers nothing but its output"));
+                }
+                Ok(Self {
+                    root: Root::Output(unescape(id)),
+                    pointer: rest.to_owned(),
+                })
+            }
+            _ => Err(FORMS.to_owned()),
+        }
+    }
+}
+
+/// The first token of a pointer without its leading slash, and the rest with one.
+fn cut(pointer: &str) -> (&str, &str) {
+    pointer
+        .find('/')
+        .map_or((pointer, ""), |at| pointer.split_at(at))
+}
+
+fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+/// A member's name as a token of a JSON Pointer (RFC 6901 section 3).
+pub(super) fn escape(token: &str) -> String {
+    token.replace('~', "~0").replace('/', "~1")
+}
+
+/// The text of a `$ref` where `object` is one.
+fn reference(object: &Map<String, Value>) -> Option<&Value> {
+    object.get("$ref")
+}
+
+/// A step on the way to a value. Pointers are only written out where there is something to say.
+#[derive(Clone, Copy)]
+enum Segment<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+/// The JSON Pointer of a way.
+fn pointer(path: &[Segment<'_>]) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Name(name) => format!("/{}", escape(name)),
+            Segment::Index(index) => format!("/{index}"),
+        })
+        .collect()
+}
 
 /// Every `$ref` in `with`, with its JSON Pointer below `at`; or what is wrong with it.
-pub(super) fn references<'a>(
-    with: &'a Value,
-    at: &str,
-) -> Vec<(String, Result<Reference<'a>, String>)> {
-    let found = stepseal_receipts::plan::references(with).into_iter();
+pub(super) fn references(with: &Value, at: &str) -> Vec<(String, Result<Reference, String>)> {
+    let mut found = Vec::new();
+    walk(with, &mut Vec::new(), &mut found);
     found
+        .into_iter()
         .map(|(below, found)| (format!("{at}{below}"), found))
         .collect()
+}
+
+fn walk<'a>(
+    value: &'a Value,
+    path: &mut Vec<Segment<'a>>,
+    found: &mut Vec<(String, Result<Reference, String>)>,
+) {
+    match value {
+        Value::Object(object) => {
+            if let Some(text) = reference(object) {
+                found.push((pointer(path), read_reference(object, text)));
+                return;
+            }
+            for (name, value) in object {
+                path.push(Segment::Name(name));
+                walk(value, path, found);
+                path.pop();
+            }
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                path.push(Segment::Index(i));
+                walk(item, path, found);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn read_reference(object: &Map<String, Value>, text: &Value) -> Result<Reference, String> {
+    match text {
+        _ if object.len() > 1 => {
+            Err("an object with \"$ref\" must have no other member".to_owned())
+        }
+        Value::String(text) => Reference::parse(text),
+        _ => Err("a $ref must be a string".to_owned()),
+    }
 }
 
 /// Why an input could not be made.
@@ -43,13 +161,11 @@ pub(crate) const INPUT_DEPTH_MAX: usize = 120;
 pub(crate) fn resolve<'a>(
     with: &'a Value,
     input: &'a Value,
-    item: Option<&'a Value>,
     output: &dyn Fn(&str) -> Option<&'a Value>,
     bytes_max: u64,
 ) -> Result<Value, Unresolved> {
     let mut filling = Filling {
         input,
-        item,
         output,
         budget: bytes_max,
         path: Vec::new(),
@@ -59,7 +175,6 @@ pub(crate) fn resolve<'a>(
 
 struct Filling<'a, 'f> {
     input: &'a Value,
-    item: Option<&'a Value>,
     output: &'f dyn Fn(&str) -> Option<&'a Value>,
     /// Bytes that may still be copied.
     budget: u64,
@@ -70,11 +185,12 @@ impl<'a> Filling<'a, '_> {
     fn fill(&mut self, with: &'a Value) -> Result<Value, Unresolved> {
         match with {
             Value::Object(object) => {
-                if let Some(reference) = Reference::of(object) {
-                    let found = reference.and_then(|reference| self.target(&reference));
-                    let found = found.map_err(|reference| Unresolved::Missing {
+                if let Some(text) = reference(object) {
+                    let text = text.as_str().unwrap_or_default();
+                    let found = target(text, self.input, self.output);
+                    let found = found.ok_or_else(|| Unresolved::Missing {
                         pointer: pointer(&self.path),
-                        reference,
+                        reference: text.to_owned(),
                     })?;
                     return self.copy(found, self.path.len());
                 }
@@ -100,18 +216,6 @@ impl<'a> Filling<'a, '_> {
             }
             plain => self.copy(plain, self.path.len()),
         }
-    }
-
-    /// What a `$ref` points at, or else its default; the `$ref` where there is neither.
-    fn target(&self, reference: &Reference<'a>) -> Result<&'a Value, String> {
-        let root = match &reference.root {
-            Root::Input => Some(self.input),
-            Root::Item => self.item,
-            Root::Output(step) => (self.output)(step),
-        };
-        let found = root.and_then(|root| root.pointer(&reference.pointer));
-        let found = found.or(reference.default);
-        found.ok_or_else(|| reference.text.to_owned())
     }
 
     fn copy(&mut self, value: &Value, depth: usize) -> Result<Value, Unresolved> {
@@ -161,10 +265,65 @@ impl<'a> Filling<'a, '_> {
     }
 }
 
+/// What a `$ref` points at.
+fn target<'a>(
+    text: &str,
+    input: &'a Value,
+    output: &dyn Fn(&str) -> Option<&'a Value>,
+) -> Option<&'a Value> {
+    let reference = Reference::parse(text).ok()?;
+    let root = match &reference.root {
+        Root::Input => input,
+        Root::Output(step) => output(step)?,
+    };
+    root.pointer(&reference.pointer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn references_are_found_with_their_place() {
+        let found = references(
+            &json!({"a/b":[{"$ref":"#/steps/x/output/y"},{"$ref":7}]}),
+            "/with",
+        );
+        assert_eq!(found[0].0, "/with/a~1b/0");
+        let reference = found[0].1.clone().unwrap();
+        assert_eq!(
+            reference,
+            Reference {
+                root: Root::Output("x".to_owned()),
+                pointer: "/y".to_owned()
+            }
+        );
+        assert!(found[1].1.is_err());
+    }
+
+    #[test]
+    fn only_inputs_and_outputs_can_be_pointed_at() {
+        for wrong in [
+            "",
+            "#",
+            "#/",
+            "input",
+            "#/steps/x",
+            "#/steps/x/input",
+            "#/grants",
+            "http://x/y#/input",
+        ] {
+            assert!(Reference::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Reference::parse("#/input").is_ok());
+        assert!(Reference::parse("#/steps/x/output").is_ok());
+        assert!(
+            references(&json!({"$ref":"#/input","more":1}), "")[0]
+                .1
+                .is_err()
+        );
+    }
 
     #[test]
     fn a_value_is_put_where_the_reference_stood() {
@@ -172,7 +331,6 @@ mod tests {
         let made = resolve(
             &json!({"amount":{"$ref":"#/steps/balance/output/available"},"to":{"$ref":"#/input/0"}}),
             &json!(["bob"]),
-            None,
             &|id| (id == "balance").then_some(&output),
             1000,
         );
@@ -180,21 +338,10 @@ mod tests {
     }
 
     #[test]
-    fn where_a_reference_points_at_nothing_its_default_stands() {
-        let with = json!({
-            "a": {"$ref": "#/input/x", "default": 1}, "b": {"$ref": "#/steps/gone/output", "default": null},
-            "c": {"$ref": "#/input/y", "default": 1},
-        });
-        let made = resolve(&with, &json!({"y": 2}), None, &|_| None, 1000);
-        assert_eq!(made.unwrap(), json!({"a": 1, "b": null, "c": 2}));
-    }
-
-    #[test]
     fn a_reference_to_nothing_is_named() {
         let made = resolve(
             &json!({"a":{"$ref":"#/input/x"}}),
             &json!({}),
-            None,
             &|_| None,
             1000,
         );
@@ -213,13 +360,13 @@ mod tests {
             |levels: usize, inner: Value| (0..levels).fold(inner, |value, _| json!([value]));
         let input = nested(70, json!(1));
         let with = |levels| nested(levels, json!({"$ref":"#/input"}));
-        assert!(resolve(&with(50), &input, None, &|_| None, 10_000).is_ok());
+        assert!(resolve(&with(50), &input, &|_| None, 10_000).is_ok());
         assert_eq!(
-            resolve(&with(51), &input, None, &|_| None, 10_000),
+            resolve(&with(51), &input, &|_| None, 10_000),
             Err(Unresolved::TooDeep)
         );
         assert_eq!(
-            resolve(&nested(121, json!(1)), &input, None, &|_| None, 10_000),
+            resolve(&nested(121, json!(1)), &input, &|_| None, 10_000),
             Err(Unresolved::TooDeep)
         );
     }
@@ -229,7 +376,7 @@ mod tests {
         let input = json!("x".repeat(1000));
         let with = json!(vec![json!({"$ref":"#/input"}); 1000]);
         assert_eq!(
-            resolve(&with, &input, None, &|_| None, 10_000),
+            resolve(&with, &input, &|_| None, 10_000),
             Err(Unresolved::TooLarge)
         );
     }

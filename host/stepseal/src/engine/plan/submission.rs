@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::plan::{Condition, Root, escape};
-use stepseal_receipts::time::Timestamp;
 
-use super::refs::references;
-use super::{ForEach, OnFailure, Retry};
+use super::Retry;
+use super::refs::{Root, escape, references};
 use crate::engine::Fault;
-use crate::engine::grants::{CEILING, LimitsDocument, NAME_RULE, is_name, wall_ms};
+use crate::engine::grants::{LimitsDocument, NAME_RULE, is_name};
 
 /// Steps of one plan.
 const STEPS_MAX: usize = 256;
@@ -18,8 +16,10 @@ const STEPS_MAX: usize = 256;
 const LABELS_MAX: usize = 32;
 /// Characters of an agent's name, a label's name or value.
 const TEXT_CHARS_MAX: usize = 128;
-/// The longest time that a task may be given, in milliseconds: 31 days.
-const TASK_TIMEOUT_MS_MAX: u64 = 31 * 86_400_000;
+/// Attempts of one step.
+const ATTEMPTS_MAX: u64 = 100;
+/// Milliseconds before the second attempt.
+const BACKOFF_MS_MAX: u64 = 3_600_000;
 /// Faults listed in one answer.
 const FAULTS_MAX: usize = 100;
 
@@ -27,8 +27,6 @@ const FAULTS_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) steps: Vec<DraftStep>,
-    pub(super) timeout_ms: Option<u64>,
-    pub(super) not_before: Option<Timestamp>,
     pub(super) input: Value,
     pub(super) agent: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -46,13 +44,7 @@ pub(super) struct DraftStep {
     pub(super) needs: Vec<String>,
     pub(super) retry: Retry,
     pub(super) limits: LimitsDocument,
-    /// Milliseconds that an attempt may take; in `limits` too.
-    pub(super) timeout_ms: Option<u64>,
     pub(super) approval: bool,
-    pub(super) on_failure: Option<OnFailure>,
-    pub(super) not_before: Option<Timestamp>,
-    pub(super) condition: Option<Value>,
-    pub(super) for_each: Option<ForEach>,
     /// None of its `$ref`s points at another step.
     pub(super) input_known: bool,
 }
@@ -113,7 +105,7 @@ impl Faults {
         }
     }
 
-    pub(super) fn unknown(&mut self, object: &Map<String, Value>, pointer: &str, known: &[&str]) {
+    fn unknown(&mut self, object: &Map<String, Value>, pointer: &str, known: &[&str]) {
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
             self.add(
                 format!("{pointer}/{}", escape(name)),
@@ -122,11 +114,7 @@ impl Faults {
         }
     }
 
-    pub(super) fn object<'a>(
-        &mut self,
-        value: &'a Value,
-        pointer: &str,
-    ) -> Option<&'a Map<String, Value>> {
+    fn object<'a>(&mut self, value: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
         let object = value.as_object();
         if object.is_none() {
             self.add(pointer, "this must be an object");
@@ -134,7 +122,7 @@ impl Faults {
         object
     }
 
-    pub(super) fn whole(
+    fn whole(
         &mut self,
         value: Option<&Value>,
         pointer: &str,
@@ -152,26 +140,6 @@ impl Faults {
         );
         default
     }
-
-    /// A number of milliseconds from 1 to `max`, where there is one.
-    fn milliseconds(&mut self, value: Option<&Value>, pointer: &str, max: u64) -> Option<u64> {
-        value.map(|value| self.whole(Some(value), pointer, 1, 1, max))
-    }
-
-    /// A point in time, where there is one.
-    fn time(&mut self, value: Option<&Value>, pointer: &str) -> Option<Timestamp> {
-        let value = value?;
-        let read = value.as_str().map(str::parse);
-        match read {
-            Some(Ok(time)) => return Some(time),
-            Some(Err(error)) => self.add(pointer, format!("{error}")),
-            None => self.add(
-                pointer,
-                "this must be a text: a time is written YYYY-MM-DDTHH:MM:SS.sssZ",
-            ),
-        }
-        None
-    }
 }
 
 /// Reads a submission. Steps that are wrong are left out of the draft; `faults` says why.
@@ -180,15 +148,11 @@ pub(super) fn read(submission: &Value, faults: &mut Faults) -> Draft {
     let top = faults.object(submission, "").unwrap_or(&empty);
     faults.unknown(top, "", &["plan", "input", "agent", "labels"]);
     let mut steps = Vec::new();
-    let (mut timeout_ms, mut not_before) = (None, None);
     match top.get("plan") {
         None => faults.add("/plan", "a plan is needed: {\"steps\":[...]}"),
         Some(plan) => {
             if let Some(plan) = faults.object(plan, "/plan") {
-                faults.unknown(plan, "/plan", &["steps", "timeout_ms", "not_before"]);
-                let (of_plan, at) = (plan.get("timeout_ms"), "/plan/timeout_ms");
-                timeout_ms = faults.milliseconds(of_plan, at, TASK_TIMEOUT_MS_MAX);
-                not_before = faults.time(plan.get("not_before"), "/plan/not_before");
+                faults.unknown(plan, "/plan", &["steps"]);
                 match plan.get("steps").and_then(Value::as_array) {
                     Some(list) if (1..=STEPS_MAX).contains(&list.len()) => {
                         for (i, step) in list.iter().enumerate() {
@@ -206,8 +170,6 @@ pub(super) fn read(submission: &Value, faults: &mut Faults) -> Draft {
     }
     Draft {
         steps,
-        timeout_ms,
-        not_before,
         input: top
             .get("input")
             .cloned()
@@ -260,20 +222,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
     faults.unknown(
         step,
         at,
-        &[
-            "id",
-            "uses",
-            "with",
-            "needs",
-            "retry",
-            "limits",
-            "timeout_ms",
-            "approval",
-            "on_failure",
-            "not_before",
-            "if",
-            "for_each",
-        ],
+        &["id", "uses", "with", "needs", "retry", "limits", "approval"],
     );
     let id = step
         .get("id")
@@ -297,34 +246,14 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         .get("with")
         .cloned()
         .unwrap_or_else(|| Value::Object(Map::new()));
-    let condition = step.get("if");
-    let (mut needs, input_known) = read_needs(step, &with, at, faults);
-    let each_at = format!("{at}/for_each");
-    let for_each = ForEach::read(step.get("for_each"), &each_at, &mut needs, faults);
-    needs.sort();
-    needs.dedup();
-    let mut limits = read_limits(step.get("limits"), &format!("{at}/limits"), faults);
-    let timeout_at = format!("{at}/timeout_ms");
-    let timeout_ms = faults.milliseconds(step.get("timeout_ms"), &timeout_at, wall_ms(&CEILING));
-    if timeout_ms.is_some() && limits.wall_ms.is_some() {
-        faults.add(
-            timeout_at,
-            "timeout_ms and limits.wall_ms are the same limit: give one of them",
-        );
-    }
-    limits.wall_ms = timeout_ms.or(limits.wall_ms);
+    let (needs, input_known) = read_needs(step.get("needs"), &with, at, faults);
     let draft = DraftStep {
         at: at.to_owned(),
         needs,
         input_known,
-        retry: Retry::read(step.get("retry"), &format!("{at}/retry"), faults),
-        limits,
-        timeout_ms,
+        retry: read_retry(step.get("retry"), &format!("{at}/retry"), faults),
+        limits: read_limits(step.get("limits"), &format!("{at}/limits"), faults),
         approval: approval.is_some(),
-        on_failure: OnFailure::read(step.get("on_failure"), at, faults),
-        not_before: faults.time(step.get("not_before"), &format!("{at}/not_before")),
-        condition: condition.cloned(),
-        for_each,
         id: id?.to_owned(),
         uses: uses.to_owned(),
         target: target?,
@@ -333,17 +262,15 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
     Some(draft)
 }
 
-/// Ids named by `needs` and by `$ref`s, and whether no `$ref` of its input points at a step or an item.
+/// Ids named by `needs` and by `$ref`s, and whether no `$ref` points at a step.
 fn read_needs(
-    step: &Map<String, Value>,
+    needs: Option<&Value>,
     with: &Value,
     at: &str,
     faults: &mut Faults,
 ) -> (Vec<String>, bool) {
-    const NO_ITEM: &str =
-        "there is an item only where the step has a \"for_each\", and only in its \"with\"";
     let mut all: Vec<String> = Vec::new();
-    match step.get("needs") {
+    match needs {
         None => {}
         Some(Value::Array(list))
             if list.len() <= STEPS_MAX && list.iter().all(Value::is_string) =>
@@ -356,32 +283,41 @@ fn read_needs(
     for (pointer, reference) in references(with, &format!("{at}/with")) {
         match reference {
             Err(error) => faults.add(pointer, error),
-            Ok(reference) => match reference.root {
-                Root::Input => {}
-                Root::Output(step) => {
+            Ok(reference) => {
+                if let Root::Output(step) = reference.root {
                     known = false;
                     all.push(step);
                 }
-                Root::Item => {
-                    known = false;
-                    if !step.contains_key("for_each") {
-                        faults.add(pointer, NO_ITEM);
-                    }
-                }
-            },
+            }
         }
     }
-    match step.get("if").map(Condition::parse).transpose() {
-        Err(error) => faults.add(format!("{at}/if"), error),
-        Ok(condition) => match condition.map(|condition| condition.reference.root) {
-            Some(Root::Output(step)) => all.push(step),
-            Some(Root::Item) => faults.add(format!("{at}/if"), NO_ITEM),
-            Some(Root::Input) | None => {}
-        },
-    }
-    // Its input is that of each item, where it has some.
-    known &= !step.contains_key("for_each");
+    all.sort();
+    all.dedup();
     (all, known)
+}
+
+fn read_retry(retry: Option<&Value>, at: &str, faults: &mut Faults) -> Retry {
+    let Some(retry) = retry.and_then(|retry| faults.object(retry, at)) else {
+        return Retry::NEVER;
+    };
+    faults.unknown(retry, at, &["max_attempts", "backoff_ms"]);
+    let attempts = faults.whole(
+        retry.get("max_attempts"),
+        &format!("{at}/max_attempts"),
+        1,
+        1,
+        ATTEMPTS_MAX,
+    );
+    Retry {
+        max_attempts: u32::try_from(attempts).unwrap_or(1),
+        backoff_ms: faults.whole(
+            retry.get("backoff_ms"),
+            &format!("{at}/backoff_ms"),
+            1000,
+            0,
+            BACKOFF_MS_MAX,
+        ),
+    }
 }
 
 fn read_limits(limits: Option<&Value>, at: &str, faults: &mut Faults) -> LimitsDocument {

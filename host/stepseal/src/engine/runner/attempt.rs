@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
-use stepseal_receipts::plan::{Listed, Root, Source, listed};
 use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
@@ -25,7 +24,7 @@ use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
 use crate::engine::task::Task;
-use crate::engine::verdict::{Again, Circumstances, Composed, Judgement, compose, denial};
+use crate::engine::verdict::{Circumstances, Composed, Judgement, compose, denial};
 use crate::engine::{Engine, EngineError, lock};
 use crate::store::OPERATOR;
 
@@ -56,7 +55,6 @@ pub(super) struct View {
     plan_judgements: Vec<Judgement>,
     pub(super) index: usize,
     pub(super) attempt: u32,
-    again: Option<Again>,
     handle: Arc<Handle>,
 }
 
@@ -81,7 +79,6 @@ impl View {
             plan_judgements: task.plan_judgements.clone(),
             index,
             attempt,
-            again: task.steps[index].again.clone(),
             handle: Arc::clone(handle),
         }
     }
@@ -89,21 +86,6 @@ impl View {
     fn output(&self, id: &str) -> Option<&Value> {
         let at = self.plan.steps.iter().position(|step| step.id == id)?;
         self.outputs[at].as_deref()
-    }
-
-    /// The item that it runs for.
-    fn item(&self) -> Option<&Value> {
-        let of = self.plan.steps[self.index].item?;
-        let each = self.plan.steps[of.step].for_each.as_ref()?;
-        let told = listed(&each.source, &|root| match root {
-            Root::Input => Source::Is(self.input.value()),
-            Root::Output(id) => self.output(id).map_or(Source::Nothing, Source::Is),
-            Root::Item => Source::Unknown,
-        });
-        match told {
-            Listed::Are(items) => items.get(of.number as usize),
-            Listed::Not(_) | Listed::Unknown => None,
-        }
     }
 
     /// Asks the policies about this step, before it runs or with its output.
@@ -234,9 +216,8 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let bench = Bench::new(&view.engine, &view.plan, view.index, &rules).await?;
     let step = &view.plan.steps[view.index];
     let made = resolve(
-        &view.plan.steps[view.plan.place(view.index)].with,
+        &step.with,
         view.input.value(),
-        view.item(),
         &|id| view.output(id),
         bench.limits.input_bytes,
     );
@@ -290,7 +271,8 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let circumstances = Circumstances {
         effectful: bench.effects,
         plan_asks: step.approval,
-        again: view.again.clone(),
+        // Only an attempt that a stopped host left behind is followed by more of them than the plan wants.
+        outcome_unknown: view.attempt > step.retry.max_attempts,
     };
     let everything: Vec<Judgement> = view
         .plan_judgements
@@ -298,7 +280,7 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
         .chain(&judgements)
         .cloned()
         .collect();
-    let composed = compose(&everything, &circumstances);
+    let composed = compose(&everything, circumstances);
     Ok(Progress::Ready(Box::new(Ready {
         view,
         bench,

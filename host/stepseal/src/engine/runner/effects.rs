@@ -11,8 +11,7 @@ use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
 use crate::engine::grants::recorded;
-use crate::engine::plan::OnFailure;
-use crate::engine::verdict::{Composed, Judgement, WhyAgain};
+use crate::engine::verdict::{Composed, Judgement};
 use crate::store::{CommitError, NewBlob};
 
 /// How often a step whose reads keep changing is run again before the attempt counts as failed. From the second time on it
@@ -39,7 +38,7 @@ impl Runner {
 
     async fn ready(&mut self, ready: Ready) -> Result<(), RunError> {
         let index = ready.view.index;
-        if self.stopping || self.task.is_failing() {
+        if self.row.cancel || self.failing() {
             self.in_flight.remove(&index);
             return Ok(());
         }
@@ -95,20 +94,6 @@ impl Runner {
             unready.code,
             &unready.message,
         )
-    }
-
-    /// Fails a step whose `if` cannot be answered, or of which nobody can tell for what it runs.
-    pub(super) async fn fail_unbegun(
-        &mut self,
-        index: usize,
-        code: &str,
-        message: &str,
-    ) -> Result<(), RunError> {
-        let rules = self.engine.rules().await?;
-        let bench = Bench::new(&self.engine, &self.task.plan, index, &rules).await?;
-        let attempt = self.task.steps[index].attempt + 1;
-        let status = Status::InvalidInput;
-        self.fail_unrun(index, attempt, &bench, status, code, message)
     }
 
     /// An attempt that failed before the sandbox saw it.
@@ -171,13 +156,15 @@ impl Runner {
 
     async fn ran(&mut self, mut ran: Ran) -> Result<(), RunError> {
         let index = ran.authorized.view.index;
-        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.stopping {
+        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.row.cancel {
             // Nothing ran, for want of room: that is no attempt.
             self.running.add(attempt::run(ran.authorized));
             return Ok(());
         }
         if !ran.authorized.bench.effects {
             self.in_flight.remove(&index);
+            // What a person approved counts under the rules that they were shown.
+            self.pending.judged.push(Basis::of(&ran.authorized.bench));
             self.conclude(&mut ran)?;
             if self.engine.0.task_limits.commit_per_step {
                 self.flush().await?;
@@ -303,6 +290,7 @@ impl Runner {
                 ..
             } => self.emit(Event::StepCancelled { step }),
             Finish::Failed { status, .. } => {
+                let again = *status == Status::Unavailable && !self.row.cancel;
                 self.emit(Event::StepFailed {
                     step: step.clone(),
                     attempt,
@@ -311,10 +299,12 @@ impl Runner {
                     message: outcome.message,
                     fuel: Some(ran.run.fuel_used),
                 })?;
-                match self.another(index, attempt, *status, ran.authorized.bench.effects) {
-                    Some(again) => self.emit(again),
-                    None => Ok(()),
+                let retry = self.task.plan.steps[index].retry;
+                if again && attempt < retry.max_attempts {
+                    let at = self.engine.after(retry.wait_ms(attempt));
+                    self.emit(Event::StepRetrying { step, attempt, at })?;
                 }
+                Ok(())
             }
             Finish::Denied { code, message } => self.emit(Event::StepDenied {
                 step,
@@ -323,37 +313,6 @@ impl Runner {
                 message: message.clone(),
             }),
         }
-    }
-
-    /// Whether a failed attempt is followed by another one, by itself or where a person says so.
-    fn another(&self, index: usize, attempt: u32, status: Status, effects: bool) -> Option<Event> {
-        if self.stopping {
-            return None;
-        }
-        let step = &self.task.plan.steps[index];
-        let retry = &step.retry;
-        let (at, asks) = if retry.is_on(status) && attempt < retry.max_attempts {
-            (self.engine.after_attempt(retry, attempt), None)
-        } else {
-            // Who allows an effect more than one attempt wants it done.
-            let gave_up = effects && retry.is_on(status) && retry.max_attempts > 1;
-            let default = if gave_up {
-                OnFailure::Pause
-            } else {
-                OnFailure::Fail
-            };
-            if step.on_failure.unwrap_or(default) != OnFailure::Pause {
-                return None;
-            }
-            (self.engine.after(0), Some(WhyAgain::Failed))
-        };
-        let step = step.id.clone();
-        Some(Event::StepRetrying {
-            step,
-            attempt,
-            at,
-            asks,
-        })
     }
 
     fn record_result(
@@ -545,7 +504,7 @@ impl Runner {
         let step = &self.task.plan.steps[index];
         record::StepRef {
             id: step.id.clone(),
-            index: self.task.plan.place(index) as u64,
+            index: index as u64,
             attempt,
             step_type: step.step_type.clone(),
         }

@@ -8,9 +8,7 @@
 
 mod attempt;
 mod basis;
-mod begin;
 mod effects;
-mod end;
 mod settle;
 mod side;
 
@@ -19,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepseal_receipts::record::{self, Kind, Record};
+use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::Cancel;
@@ -40,7 +38,7 @@ use basis::Basis;
 use side::Side;
 
 /// Steps of one task that run side by side.
-pub(crate) const SIDE_BY_SIDE_MAX: usize = 8;
+const SIDE_BY_SIDE_MAX: usize = 8;
 
 /// How long what happened may stay in memory while other steps of the task run. People and clients watch.
 const SHOW_AFTER: Duration = Duration::from_millis(250);
@@ -171,8 +169,6 @@ pub(crate) struct Runner {
     running: Side,
     /// Approvals should be looked at: at first, and when somebody poked.
     look: bool,
-    /// What is left of the task is being given up.
-    stopping: bool,
     /// Who is told when the task is in the database, where it is not.
     accepting: Option<oneshot::Sender<Result<Accept, CommitError>>>,
 }
@@ -188,7 +184,6 @@ impl Runner {
             in_flight: BTreeSet::new(),
             running: Side::default(),
             look: false,
-            stopping: false,
             accepting: None,
         }
     }
@@ -249,14 +244,6 @@ impl Runner {
             }
             if self.row.cancel {
                 self.stop().await?;
-                self.end(Event::TaskCancelled {}).await?;
-                break;
-            }
-            if self
-                .deadline()
-                .is_some_and(|deadline| deadline <= self.now())
-            {
-                self.run_out().await?;
                 break;
             }
             if std::mem::take(&mut self.look) {
@@ -276,27 +263,23 @@ impl Runner {
                 continue;
             }
             let handle = Arc::clone(&self.handle);
-            let (rest, until_due) = (self.rest(), self.until_due());
+            let rest = self.rest();
             tokio::select! {
                 Some(progress) = self.running.next() => self.take(progress).await?,
                 () = handle.notify.notified() => self.running.part(),
-                () = sleep(until_due) => {}
                 () = sleep(rest) => self.look_up().await?,
             }
         }
         Ok(())
     }
 
-    /// How long steps may run before what happened beside them is shown.
+    /// How long steps may run before something else is due.
     fn rest(&self) -> Duration {
         let Some(since) = self.pending.since else {
             return LOOK_UP_EVERY;
         };
-        SHOW_AFTER.saturating_sub(since_then(since, self.now()))
-    }
-
-    fn now(&self) -> Timestamp {
-        self.engine.0.clock.now()
+        let now = self.engine.0.clock.now().unix_ms();
+        SHOW_AFTER.saturating_sub(Duration::from_millis(now.saturating_sub(since.unix_ms())))
     }
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
@@ -322,9 +305,50 @@ impl Runner {
         Ok(())
     }
 
+    /// Starts every step that may go on.
+    async fn launch(&mut self) -> Result<(), RunError> {
+        let failing = self.failing();
+        for index in 0..self.task.steps.len() {
+            if self.in_flight.len() >= SIDE_BY_SIDE_MAX {
+                break;
+            }
+            if self.in_flight.contains(&index) {
+                continue;
+            }
+            match self.task.step_state(index) {
+                StepState::Pending
+                    if !failing && self.task.is_ready(index) && self.is_due(index) =>
+                {
+                    self.prepare(index);
+                }
+                // Authorised before a crash, or by a person a moment ago.
+                StepState::Authorized | StepState::Running => self.resume(index).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, index: usize) -> bool {
+        self.task.steps[index]
+            .retry_at
+            .is_none_or(|at| at <= self.engine.0.clock.now())
+    }
+
+    /// Whether a step has failed for good, so that no other is begun.
+    fn failing(&self) -> bool {
+        (0..self.task.steps.len()).any(|index| {
+            matches!(
+                self.task.step_state(index),
+                StepState::Failed | StepState::Denied
+            )
+        })
+    }
+
     fn is_over(&self) -> bool {
-        self.task.is_failing()
-            || (0..self.task.steps.len()).all(|index| self.task.is_settled(index))
+        self.failing()
+            || (0..self.task.steps.len())
+                .all(|index| self.task.step_state(index) == StepState::Succeeded)
     }
 
     /// Stores that nothing can go on before a person decides or a time comes.
@@ -332,7 +356,13 @@ impl Runner {
         if self.task.state == TaskState::Running {
             self.emit(Event::TaskWaiting {})?;
         }
-        let mut wake = self.times().min();
+        let retry = self
+            .task
+            .steps
+            .iter()
+            .filter(|step| step.state.0 == StepState::Pending)
+            .filter_map(|s| s.retry_at);
+        let mut wake = retry.min();
         for index in 0..self.task.steps.len() {
             if self.task.step_state(index) == StepState::Waiting
                 && let Some(expires) = self.approval_expiry(index).await?
@@ -341,6 +371,92 @@ impl Runner {
             }
         }
         self.flush_until(wake, false).await
+    }
+
+    /// Ends the task: what is left is skipped, and the last record says how it ended.
+    async fn close(&mut self) -> Result<(), RunError> {
+        let mut reason = String::new();
+        let mut worst = Status::Ok;
+        for index in 0..self.task.steps.len() {
+            let step = self.task.plan.steps[index].id.clone();
+            let said = self.task.steps[index].message.clone().unwrap_or_default();
+            match self.task.step_state(index) {
+                StepState::Denied if worst != Status::Denied => {
+                    (worst, reason) = (Status::Denied, format!("step {step} was denied: {said}"));
+                }
+                StepState::Failed if worst == Status::Ok => {
+                    (worst, reason) = (Status::Failed, format!("step {step} failed: {said}"));
+                }
+                StepState::Pending => self.emit(Event::StepSkipped { step })?,
+                StepState::Waiting => {
+                    self.void_approval(index).await?;
+                    self.emit(Event::StepCancelled { step })?;
+                }
+                _ => {}
+            }
+        }
+        let reason = super::schema::text(&reason, super::schema::MESSAGE_BYTES_MAX);
+        self.end(match worst {
+            Status::Ok => Event::TaskSucceeded {},
+            Status::Denied => Event::TaskDenied { reason },
+            _ => Event::TaskFailed { reason },
+        })
+        .await
+    }
+
+    /// Cancels what is left, once nothing runs any more.
+    async fn stop(&mut self) -> Result<(), RunError> {
+        self.handle.cancel.cancel();
+        while let Some(progress) = self.running.next().await {
+            self.take(progress).await?;
+        }
+        for index in 0..self.task.steps.len() {
+            let step = self.task.plan.steps[index].id.clone();
+            match self.task.step_state(index) {
+                StepState::Waiting => {
+                    self.void_approval(index).await?;
+                    self.emit(Event::StepCancelled { step })?;
+                }
+                // Authorised in the database, and nobody ran it to its end: a crash came between.
+                StepState::Running => self.abandon(index).await?,
+                state if !state.is_final() => self.emit(Event::StepCancelled { step })?,
+                _ => {}
+            }
+        }
+        self.end(Event::TaskCancelled {}).await
+    }
+
+    /// The last event and the last record of a task.
+    async fn end(&mut self, event: Event) -> Result<(), RunError> {
+        let (status, reason) = match &event {
+            Event::TaskSucceeded {} => (Status::Ok, None),
+            Event::TaskDenied { reason } => (Status::Denied, Some(reason.clone())),
+            Event::TaskCancelled {} => (Status::Cancelled, None),
+            Event::TaskFailed { reason } => (Status::Failed, Some(reason.clone())),
+            _ => unreachable!("not the end of a task"),
+        };
+        // Looked at whatever the other way out: a task that ends must have begun.
+        if event != (Event::TaskCancelled {}) {
+            self.begin()?;
+        }
+        self.emit(event)?;
+        let now = self.engine.0.clock.now();
+        let (records, head) = (self.task.records + 1, self.task.head);
+        self.record(Kind::TaskClose, |record| {
+            record.plan = None;
+            record.time = Some(record::Span {
+                start: now,
+                end: now,
+            });
+            record.outcome = Some(Outcome {
+                status,
+                code: None,
+                message: reason,
+            });
+            record.records = Some(records);
+            record.head = head;
+        })?;
+        self.flush_until(None, false).await
     }
 
     /// Says that the task goes on, where it has not been said.
@@ -412,6 +528,13 @@ impl Runner {
         let rules = self.engine.rules().await?;
         let rules = self.pending.rests_on(&rules)?;
         let pending = std::mem::take(&mut self.pending);
+        let basis = Pending {
+            rules: pending.rules,
+            judged: pending.judged,
+            given: pending.given,
+            ..Pending::default()
+        };
+        let has_effects = self.task.plan.steps.iter().any(|step| step.effects);
         let at = self.engine.0.clock.now();
         let transition = Transition {
             task: self.task.id.clone(),
@@ -429,6 +552,7 @@ impl Runner {
             at,
         };
         match self.accepting.take() {
+            None if has_effects => self.store_beside_effects(transition, &basis).await?,
             None => self.engine.store_more(transition).await?,
             Some(reply) => self.accept(transition, reply).await?,
         }
@@ -446,11 +570,25 @@ impl Runner {
         waiters.changed(&self.task.id);
         Ok(())
     }
-}
 
-/// How much time lies between two points in it.
-fn since_then(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::from_millis(now.unix_ms().saturating_sub(then.unix_ms()))
+    /// Commits what may have happened while effects are under way, which would be cut off with the runner: rules that changed and are not
+    /// those that it rests on are no reason for that.
+    async fn store_beside_effects(
+        &mut self,
+        mut transition: Transition,
+        basis: &Pending,
+    ) -> Result<(), RunError> {
+        loop {
+            match self.engine.store_more(transition.clone()).await {
+                Err(CommitError::RulesChanged) => {
+                    self.engine.rules_changed();
+                    let rules = self.engine.rules().await?;
+                    transition.rules = basis.rests_on(&rules)?;
+                }
+                stored => return Ok(stored?),
+            }
+        }
+    }
 }
 
 /// An event as the store takes it.

@@ -10,8 +10,6 @@ use crate::engine::approvals::{Ask, Decided, Shown, decision, decisions};
 use crate::engine::approvers::Given;
 use crate::engine::event::Event;
 use crate::engine::payload::Payload;
-use crate::engine::plan::{OnFailure, Retry};
-use crate::engine::verdict::WhyAgain;
 use crate::engine::{Engine, EngineError};
 use crate::store::{ApprovalRow, ApprovalState};
 
@@ -155,6 +153,10 @@ impl Runner {
             judged.grants == authorized.bench.grant.digest
                 && judged.policies == authorized.bench.rules.policies_digest
         });
+        // Nobody knows what it did, whatever the rules are now.
+        if authorized.bench.leaves_host {
+            return self.interrupted(index, &authorized);
+        }
         if !same || !counting {
             let message =
                 "grants, policies or an approver's keys changed after this attempt was authorised";
@@ -167,19 +169,16 @@ impl Runner {
                 message,
             );
         }
-        if authorized.bench.leaves_host {
-            return self.interrupted(index, &authorized);
-        }
         self.in_flight.insert(index);
         self.running.add(attempt::run(authorized));
         Ok(())
     }
 
-    /// Fails an attempt that was under way when a host stopped and that may have done what no commit undoes. There is another one, under
-    /// the same idempotency key; where the plan allows none, a person is asked for it, unless the plan says what else is to be done.
+    /// Fails an attempt that was under way when a host stopped, or rules changed, and that may have done what no commit undoes. There is always another
+    /// one, under the same idempotency key; where the plan allows none, a person is asked for it.
     fn interrupted(&mut self, index: usize, authorized: &Authorized) -> Result<(), RunError> {
         let attempt = authorized.view.attempt;
-        let message = "the host stopped while this attempt ran, and what it asked the network for may have happened";
+        let message = "this attempt was cut off while it ran, and what it asked the network for may have happened";
         self.fail_unrun(
             index,
             attempt,
@@ -189,19 +188,9 @@ impl Runner {
             message,
         )?;
         let step = &self.task.plan.steps[index];
-        let asks = (attempt >= step.retry.max_attempts).then_some(WhyAgain::OutcomeUnknown);
-        let gives_up = matches!(step.on_failure, Some(OnFailure::Fail | OnFailure::Continue));
-        if asks.is_some() && gives_up {
-            return Ok(());
-        }
-        let at = self.engine.after_attempt(&step.retry, attempt);
+        let at = self.engine.after(step.retry.wait_ms(attempt));
         let step = step.id.clone();
-        self.emit(Event::StepRetrying {
-            step,
-            attempt,
-            at,
-            asks,
-        })
+        self.emit(Event::StepRetrying { step, attempt, at })
     }
 
     /// Ends an attempt that a host which is gone had authorised and that is not to be run again: a record that it may run is
@@ -211,7 +200,7 @@ impl Runner {
         let outcome = Outcome {
             status: Status::Cancelled,
             code: None,
-            message: Some("the task was ended before this attempt was".to_owned()),
+            message: Some("the task was cancelled before this attempt ended".to_owned()),
         };
         let attempt = authorized.view.attempt;
         self.record_unrun(index, attempt, &authorized.bench, &outcome)?;
@@ -341,11 +330,6 @@ fn recorded(row: &ApprovalRow, decided: &[Decided]) -> Vec<Given> {
 }
 
 impl Engine {
-    /// When the attempt after this one may begin.
-    pub(super) fn after_attempt(&self, retry: &Retry, attempt: u32) -> Timestamp {
-        self.after(retry.wait_ms(attempt, self.0.clock.random()))
-    }
-
     /// `ms` milliseconds from now.
     pub(crate) fn after(&self, ms: u64) -> Timestamp {
         let now = self.0.clock.now();

@@ -61,23 +61,23 @@ async fn a_task_is_held_by_one_host_until_it_lets_go() {
     let now = at(10_000);
     assert_eq!(two.due(now, &operator, 9).await.unwrap(), []);
     assert_eq!(two.take_up(&["t".to_owned()]).await.unwrap(), [""; 0]);
-    let late = two.commit(transition("t", 0)).await;
+    let late = two.commit(transition("t", 1)).await;
     assert!(matches!(late, Err(CommitError::Stale(_))), "{late:?}");
     // What it holds and did not know of, it finds.
     let held = one.due(now, &operator, 9).await.unwrap();
     assert_eq!(held[0].id, "t");
     let lets_go = Transition {
         wake_at: Some(at(1)),
-        ..transition("t", 0)
+        ..transition("t", 1)
     };
     one.commit(lets_go).await.unwrap();
-    let late = one.commit(transition("t", 1)).await;
+    let late = one.commit(transition("t", 2)).await;
     assert!(matches!(late, Err(CommitError::Stale(_))), "{late:?}");
     takes_up(&two, "t").await;
     let ends = Transition {
         state: TaskState::Succeeded,
         keeps: true,
-        ..transition("t", 1)
+        ..transition("t", 2)
     };
     two.commit(ends).await.unwrap();
     assert_eq!(one.take_up(&["t".to_owned()]).await.unwrap(), [""; 0]);
@@ -115,7 +115,7 @@ async fn a_host_that_leaves_gives_back_what_it_held_at_once() {
     one.accept(&task, first).await.unwrap();
     one.leave().await.unwrap();
     assert_eq!(two.take_up(&["t".to_owned()]).await.unwrap(), ["t"]);
-    let late = one.commit(transition("t", 0)).await;
+    let late = one.commit(transition("t", 1)).await;
     assert!(
         matches!(late, Err(CommitError::Store(StoreError::Lost))),
         "{late:?}"
@@ -131,7 +131,7 @@ async fn a_host_that_starts_again_has_at_once_what_it_held_before() {
     before.accept(&task, first).await.unwrap();
     let again = join(&database, "one").await;
     assert_eq!(again.take_up(&["t".to_owned()]).await.unwrap(), ["t"]);
-    let late = before.commit(transition("t", 0)).await;
+    let late = before.commit(transition("t", 1)).await;
     assert!(
         matches!(late, Err(CommitError::Store(StoreError::Lost))),
         "{late:?}"
@@ -153,7 +153,7 @@ async fn the_late_write_of_a_host_that_was_cut_off_is_refused() {
     let late = async {
         let late = one.commit(Transition {
             keeps: true,
-            ..transition("t", 0)
+            ..transition("t", 1)
         });
         late.await
     };
@@ -172,7 +172,7 @@ async fn the_late_write_of_a_host_that_was_cut_off_is_refused() {
     hears(&one, &News::Lost).await;
     two.commit(Transition {
         keeps: true,
-        ..transition("t", 0)
+        ..transition("t", 1)
     })
     .await
     .unwrap();
@@ -184,7 +184,7 @@ async fn the_late_write_of_a_host_that_was_cut_off_is_refused() {
         }
     };
     timeout(PATIENCE, back).await.expect("it joins anew");
-    let late = one.commit(transition("t", 1)).await;
+    let late = one.commit(transition("t", 2)).await;
     assert!(matches!(late, Err(CommitError::Stale(_))), "{late:?}");
 }
 
