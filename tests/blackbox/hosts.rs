@@ -309,6 +309,7 @@ fn killed_paused_or_cut_off_hosts_lose_nothing_and_do_nothing_twice() {
         for _ in 0..THREADS {
             scope.spawn(|| load.run());
         }
+        let _over = Over(&load);
         load.goes_on(20);
 
         // Killed, with nobody to start it again: the others have its tasks once its lease is over.
@@ -346,7 +347,6 @@ fn killed_paused_or_cut_off_hosts_lose_nothing_and_do_nothing_twice() {
             one.said().contains(SILENT).then_some(())
         });
         load.goes_on(10);
-        load.is_over.store(true, Ordering::SeqCst);
         (two, three)
     });
 
@@ -376,6 +376,15 @@ fn killed_paused_or_cut_off_hosts_lose_nothing_and_do_nothing_twice() {
     }
     audit(&one, &tasks);
     whole_log_verified(&one);
+}
+
+/// Ends the load when it is dropped, also by a check that fails: whoever makes it is waited for.
+struct Over<'a>(&'a Load);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Checks the whole log as a stranger does: that nothing is left out or there twice, in any task.
