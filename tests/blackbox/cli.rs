@@ -632,15 +632,11 @@ fn a_host_that_cannot_be_talked_to_is_told_apart_from_one_that_says_no() {
     };
     // Nobody was ever started here.
     list(&[]).expect(3).says(&["stepseal serve", "--url"]);
-    // Nobody listens there.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let nobody = format!("http://{nobody}");
-    list(&["--url", &nobody, "--token", "t"])
+    // Nobody listens there: no program is given this port unless it asks for it.
+    let nobody = "http://127.0.0.1:1";
+    list(&["--url", nobody, "--token", "t"])
         .expect(3)
-        .says(&[&nobody, "could not be reached"]);
+        .says(&[nobody, "could not be reached"]);
     list(&["--url", host.url()]).expect(2).says(&["--token"]);
     list(&["--url", "ftp://host", "--token", "t"])
         .expect(2)
@@ -648,7 +644,12 @@ fn a_host_that_cannot_be_talked_to_is_told_apart_from_one_that_says_no() {
     list(&["--url", host.url(), "--token", "wrong"])
         .expect(1)
         .says(&["401", "--token"]);
+    // An operator may have chosen it so.
+    list(&["--url", host.url(), "--token", "-wrong"])
+        .expect(1)
+        .says(&["401", "--token"]);
     list(&["--url", host.url(), "--token", host.token()]).expect(0);
+    assert!(host.token().starts_with("stepseal_"));
 }
 
 #[test]

@@ -241,14 +241,15 @@ impl Load {
         while !self.is_over.load(Ordering::SeqCst) {
             let n = self.next.fetch_add(1, Ordering::SeqCst);
             let mut tries = n;
-            let id = loop {
+            // Nobody may be left who answers, where a check failed: then there is no end but this.
+            while !self.is_over.load(Ordering::SeqCst) {
                 if let Some(id) = self.submit(&agent, n, tries) {
-                    break id;
+                    self.acknowledged.lock().unwrap().insert(n, id);
+                    break;
                 }
                 tries += 1;
                 thread::park_timeout(Duration::from_millis(20));
-            };
-            self.acknowledged.lock().unwrap().insert(n, id);
+            }
         }
     }
 

@@ -10,6 +10,8 @@
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use stepseal_receipts::time::{Timestamp, UNIX_MS_MAX};
 
 thread_local! {
@@ -24,6 +26,10 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// 32 random bytes for salts, seeds and nonces.
     fn random(&self) -> [u8; 32];
+    /// A bearer token of 256 bits. It begins with a word: nothing takes it for an option, as it would a `-`, and scanners for secrets know it.
+    fn token(&self) -> String {
+        format!("stepseal_{}", URL_SAFE_NO_PAD.encode(self.random()))
+    }
     /// A new UUID version 7 (RFC 9562 §5.7).
     fn id(&self) -> String;
 }

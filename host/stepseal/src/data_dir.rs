@@ -450,12 +450,12 @@ impl Held {
         Ok(())
     }
 
-    /// The token that clients must show, made where there is none: 256 bits, base64url.
+    /// The token that clients must show, made where there is none.
     pub fn token(&self, clock: &dyn Clock) -> Result<String, DataDirError> {
         if let Some(token) = self.dir.read_token()? {
             return Ok(token);
         }
-        let token = URL_SAFE_NO_PAD.encode(clock.random());
+        let token = clock.token();
         write_secret(&self.dir.token(), format!("{token}\n").as_bytes())?;
         Ok(token)
     }

@@ -91,6 +91,7 @@ struct Global {
         global = true,
         env = "STEPSEAL_TOKEN",
         hide_env_values = true,
+        allow_hyphen_values = true,
         value_name = "TOKEN"
     )]
     token: Option<String>,

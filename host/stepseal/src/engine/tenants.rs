@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use stepseal_receipts::digest::Digest;
 
 use super::grants::{NAME_RULE, is_name};
@@ -148,7 +146,7 @@ impl Engine {
                     ),
                 });
             }
-            let token = URL_SAFE_NO_PAD.encode(engine.0.clock.random());
+            let token = engine.0.clock.token();
             let row = TenantRow {
                 name,
                 token: Digest::of(token.as_bytes()),
