@@ -140,6 +140,16 @@ pub(crate) fn per_turn(turns: u32, mut work: impl FnMut()) -> Duration {
     thread_cpu().saturating_sub(before) / turns
 }
 
+/// The same of what is awaited, on a runtime of this thread alone.
+#[allow(dead_code, reason = "not every bench needs it")]
+pub(crate) async fn per_awaited_turn(turns: u32, mut work: impl AsyncFnMut()) -> Duration {
+    let before = thread_cpu();
+    for _ in 0..turns {
+        work().await;
+    }
+    thread_cpu().saturating_sub(before) / turns
+}
+
 /// The middle one of some measurements.
 #[allow(dead_code, reason = "not every bench needs it")]
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {

@@ -8,6 +8,7 @@
 //! double (so that canonical output is always accepted again). Literals with a fraction or an exponent are doubles. Whole
 //! numbers within ±2^53 become integers in the [`Value`], all others doubles, so equal numbers are equal values.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -306,15 +307,16 @@ pub fn canonical(value: &Value) -> Vec<u8> {
     out
 }
 
-/// The canonical form of one JSON text, which is read as by [`parse`] and not made into a tree of values on the way.
-pub fn canonicalize(text: &[u8], limits: &Limits) -> Result<Vec<u8>, JsonError> {
+/// The canonical form of one JSON text, which is read as by [`parse`] and not made into a tree of values on the way. Borrowed where the
+/// text is known to be its own.
+pub fn canonicalize<'a>(text: &'a [u8], limits: &Limits) -> Result<Cow<'a, [u8]>, JsonError> {
     let (value, is_canonical) = parse_tree::<Borrowed<'_>>(text, limits)?;
     if is_canonical {
-        return Ok(text.to_vec());
+        return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
     write_borrowed(&value, &mut out);
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
 
 fn write_borrowed(value: &Borrowed<'_>, out: &mut Vec<u8>) {

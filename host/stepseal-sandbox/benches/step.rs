@@ -3,7 +3,8 @@
 //! The raw side does as little as it can: its engine has the sandbox's settings (fuel, epochs with a ticker, pool, stack,
 //! NaN canonicalisation), its linker has wasmtime's own WASI, and a call makes a store, sets fuel and deadline, instantiates
 //! and calls. It has no memory limit, timeout, cancellation, log, virtual clock, key-value store, no check of the answer
-//! and, as in the sandbox, makes no WASI context before a guest asks for it.
+//! and, as in the sandbox, makes no WASI context before a guest asks for it. Calls follow each other on a runtime that runs
+//! already, as in a host: what it takes to enter one is nobody's cost.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -27,7 +28,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use table::{Table, median, microseconds, per_turn};
+use table::{Table, median, microseconds, per_awaited_turn};
 
 /// Rounds of each measurement, ours and the raw one in turn; the middle one counts.
 const ROUNDS: usize = 9;
@@ -100,16 +101,22 @@ fn measure_step(
     let ready = runtime
         .block_on(sandbox.step(Digest::of(&bytes), move || Ok(bytes)))
         .expect("it runs here");
-    let ours = || runtime.block_on(sandbox_step(sandbox, &ready, step_type, input));
-    let plain = || runtime.block_on(raw.run(&raw_pre, step_type, input));
+    let ours = async || sandbox_step(sandbox, &ready, step_type, input).await;
+    let plain = async || raw.run(&raw_pre, step_type, input).await;
     // The sandbox gives canonical JSON, the raw side what the guest wrote.
     let parsed = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
-    assert_eq!(parsed(ours()), parsed(plain()), "the same answer from both");
+    let answers = (runtime.block_on(ours()), runtime.block_on(plain()));
+    assert_eq!(
+        parsed(answers.0),
+        parsed(answers.1),
+        "the same answer from both"
+    );
     compare(
+        runtime,
         table,
         &format!("{plugin}/{step_type}"),
-        || drop(black_box(ours())),
-        || drop(black_box(plain())),
+        async || drop(black_box(ours().await)),
+        async || drop(black_box(plain().await)),
     );
 }
 
@@ -119,31 +126,35 @@ fn measure_policy(runtime: &Runtime, sandbox: &Sandbox, raw: &Raw, table: &mut T
     let ready = runtime
         .block_on(sandbox.policy(Digest::of(&bytes), move || Ok(bytes)))
         .expect("it runs here");
-    let ours = || {
-        assert_eq!(
-            runtime.block_on(sandbox_policy(sandbox, &ready)),
-            Ok(Verdict::Allow)
-        );
-    };
-    let plain = || {
-        let verdict = runtime.block_on(raw.judge(&raw_pre));
+    let ours = async || assert_eq!(sandbox_policy(sandbox, &ready).await, Ok(Verdict::Allow));
+    let plain = async || {
+        let verdict = raw.judge(&raw_pre).await;
         assert!(
             matches!(verdict, Ok(raw_policy::Verdict::Allow)),
             "{verdict:?}"
         );
     };
-    compare(table, "policy spending-limit", ours, plain);
+    compare(runtime, table, "policy spending-limit", ours, plain);
 }
 
-fn compare(table: &mut Table, what: &str, mut ours: impl FnMut(), mut plain: impl FnMut()) {
-    let one = per_turn(200, &mut plain).max(Duration::from_micros(1));
+fn compare(
+    runtime: &Runtime,
+    table: &mut Table,
+    what: &str,
+    mut ours: impl AsyncFnMut(),
+    mut plain: impl AsyncFnMut(),
+) {
+    let one = runtime.block_on(per_awaited_turn(200, &mut plain));
+    let one = one.max(Duration::from_micros(1));
     let turns = u32::try_from(ROUND.as_nanos() / one.as_nanos())
         .unwrap_or(u32::MAX)
         .max(20);
     let mut times = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        times.0.push(per_turn(turns, &mut ours));
-        times.1.push(per_turn(turns, &mut plain));
+        let ours = per_awaited_turn(turns, &mut ours);
+        times.0.push(runtime.block_on(ours));
+        let plain = per_awaited_turn(turns, &mut plain);
+        times.1.push(runtime.block_on(plain));
     }
     let (ours, plain) = (median(times.0), median(times.1));
     let ratio = ours.as_secs_f64() / plain.as_secs_f64();

@@ -306,7 +306,6 @@ mod tests {
             "echo 'host: no engine' >&2; exit 1",
             "kill -TERM $$",
             "kill -KILL $$",
-            "kill -INT $$",
         ] {
             let error = child(line).await.unwrap_err();
             assert!(

@@ -48,8 +48,8 @@ pub(crate) struct Guest {
     pub(crate) keyvalue: KeyValue,
     pub(crate) http: Http,
     pub(crate) journal: Journal,
-    /// What must not leave through the guest.
-    pub(crate) secrets: Arc<Secrets>,
+    /// What must not leave through the guest, where it has to do with secrets.
+    pub(crate) secrets: Option<Arc<Secrets>>,
     pub(crate) shared: Arc<Shared>,
     /// Why the host stopped it. Kept here because an error's type may be lost on its way through the guest.
     pub(crate) stop: Option<Stop>,
@@ -113,11 +113,8 @@ impl Guest {
             keyvalue: KeyValue::new(&access.world),
             http: Http::new(&access.world),
             secrets: match &access.world {
-                World::Live(live) => live
-                    .http
-                    .as_ref()
-                    .map_or_else(Arc::default, |http| Arc::clone(&http.secrets)),
-                World::None | World::Replay(_) => Arc::default(),
+                World::Live(live) => live.http.as_ref().map(|http| Arc::clone(&http.secrets)),
+                World::None | World::Replay(_) => None,
             },
             journal: match access.world {
                 World::Replay(recorded) => Journal::replay(recorded),
@@ -152,9 +149,14 @@ impl Guest {
             .saturating_add(self.shared.log().printed_bytes() / HOST_BYTES_PER_FUEL)
     }
 
+    /// The name of a secret that is in these bytes.
+    pub(crate) fn secret_in(&self, bytes: &[u8]) -> Option<&str> {
+        self.secrets.as_ref()?.find(bytes)
+    }
+
     /// Stops the guest where a secret is in what it gives away.
     pub(crate) fn refuse_secrets(&mut self, bytes: &[u8], of: &str) -> wasmtime::Result<()> {
-        let Some(name) = self.secrets.find(bytes) else {
+        let Some(name) = self.secret_in(bytes) else {
             return Ok(());
         };
         let stop = Stop::SecretLeak(format!("{of} of the step has the secret {name} in it"));

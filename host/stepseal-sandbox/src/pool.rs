@@ -1,11 +1,9 @@
 //! Places to run in: how many calls run at a time, in all and of one component, and how long one waits for its turn.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use stepseal_receipts::digest::Digest;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -22,7 +20,10 @@ use crate::ticker::Ticks;
 pub(crate) struct Pool {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
+    /// Whether guests of it may use WASI 0.3.
+    is_concurrent: bool,
     places: Semaphore,
+    places_max: usize,
     component_places: usize,
     tenant_places: usize,
     /// The share of each component that is loaded and of each tenant for whom calls run or wait. Kept here and not only with the
@@ -85,15 +86,19 @@ impl Pool {
     pub(crate) fn new(
         engine: Engine,
         linker: Linker<Guest>,
+        is_concurrent: bool,
         settings: &PoolSettings,
         ticks: Ticks,
     ) -> Self {
         // Tokio panics beyond its own maximum; no machine has so many places.
         let places = |count: u32| (count as usize).min(Semaphore::MAX_PERMITS);
+        let places_max = places(settings.concurrency);
         Self {
             engine,
             linker,
-            places: Semaphore::new(places(settings.concurrency)),
+            is_concurrent,
+            places: Semaphore::new(places_max),
+            places_max,
             component_places: places(settings.component_concurrency),
             tenant_places: places(settings.tenant_concurrency),
             shares: Mutex::default(),
@@ -101,6 +106,12 @@ impl Pool {
             wait: settings.wait,
             ticks,
         }
+    }
+
+    /// Places that calls have now.
+    pub(crate) fn taken(&self) -> usize {
+        self.places_max
+            .saturating_sub(self.places.available_permits())
     }
 
     /// The share of a component or a tenant, the same one for as long as anybody has it.
@@ -126,6 +137,10 @@ impl Pool {
         tenant: Option<Arc<str>>,
     ) -> Option<Place<'a>> {
         let tenant = tenant.map(|name| self.share(Owner::Tenant(name)));
+        // Most calls find one at once. Nobody who waits is overtaken: while one does, there is none.
+        if let Some(place) = self.admit_at_once(share, tenant.as_ref()) {
+            return Some(place);
+        }
         // Who waits for the tenant's holds none that others of the component could use, and who waits for the component's none of the pool's.
         let waited = async {
             let of_tenant = match &tenant {
@@ -138,12 +153,19 @@ impl Pool {
                 _pool: self.places.acquire().await.ok()?,
             })
         };
-        // Most calls find one at once, and need no timer.
-        let mut waited = pin!(waited);
-        if let Some(place) = waited.as_mut().now_or_never() {
-            return place;
-        }
         tokio::time::timeout(self.wait, waited).await.ok()?
+    }
+
+    fn admit_at_once<'a>(&'a self, share: &'a Share, tenant: Option<&Share>) -> Option<Place<'a>> {
+        let of_tenant = match tenant {
+            Some(share) => Some(Arc::clone(share).try_acquire_owned().ok()?),
+            None => None,
+        };
+        Some(Place {
+            _tenant: of_tenant,
+            _component: share.try_acquire().ok()?,
+            _pool: self.places.try_acquire().ok()?,
+        })
     }
 
     /// A store in which every limit is set already: start functions run during instantiation.
@@ -161,7 +183,9 @@ impl Pool {
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX.max(output_bytes));
         store.set_max_component_handles(RESOURCES_MAX);
         // Tasks, threads, streams and futures of WASI 0.3.
-        if let Some(table) = store.concurrent_resource_table() {
+        if self.is_concurrent
+            && let Some(table) = store.concurrent_resource_table()
+        {
             table.set_max_capacity(RESOURCES_MAX);
         }
         store.set_epoch_deadline(1);

@@ -2,6 +2,7 @@
 
 mod policy;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -209,22 +210,23 @@ pub(crate) async fn step(pool: &Pool, component: &StepComponent, call: StepCall)
 
 /// Gathers what is left of a guest. What leaves it is looked through for secrets here; its requests and its buckets were before.
 fn step_run(guest: &mut Guest, mut outcome: Outcome, cost: &Cost, fuel: u64) -> StepRun {
-    let secrets = std::sync::Arc::clone(&guest.secrets);
     if let Outcome::Ok { output } = &outcome
-        && let Some(name) = secrets.find(output)
+        && let Some(name) = guest.secret_in(output)
     {
         outcome = Outcome::SecretLeak(format!(
             "the output of the step has the secret {name} in it"
         ));
     }
-    if let Some(text) = outcome.text_mut() {
-        secrets.redact(text);
-    }
     let changes = guest.keyvalue.take(matches!(outcome, Outcome::Ok { .. }));
     let (mut logs, logs_dropped) = guest.shared.log().take();
-    for line in &mut logs {
-        secrets.redact(&mut line.context);
-        secrets.redact(&mut line.message);
+    if let Some(secrets) = &guest.secrets {
+        if let Some(text) = outcome.text_mut() {
+            secrets.redact(text);
+        }
+        for line in &mut logs {
+            secrets.redact(&mut line.context);
+            secrets.redact(&mut line.message);
+        }
     }
     StepRun {
         // Where exactly the guest was stopped depends on when the host looked; the limit does not.
@@ -268,7 +270,7 @@ fn step_answer(guest: &Guest, answer: Result<String, step::Failure>, limits: &Li
         ));
     }
     match answer {
-        Ok(output) => match output_json(&output, limits) {
+        Ok(output) => match output_json(output, limits) {
             Ok(output) => Outcome::Ok { output },
             Err(text) => Outcome::BadOutput(message(text)),
         },
@@ -279,7 +281,7 @@ fn step_answer(guest: &Guest, answer: Result<String, step::Failure>, limits: &Li
 }
 
 /// The output as canonical JSON.
-fn output_json(output: &str, limits: &Limits) -> Result<Vec<u8>, String> {
+fn output_json(output: String, limits: &Limits) -> Result<Vec<u8>, String> {
     let too_large = |bytes: usize| {
         (bytes as u64 > limits.output_bytes).then(|| {
             format!(
@@ -298,7 +300,10 @@ fn output_json(output: &str, limits: &Limits) -> Result<Vec<u8>, String> {
     let canonical = json::canonicalize(output.as_bytes(), &json_limits)
         .map_err(|error| format!("the output is not JSON that can be recorded: {error}"))?;
     // Canonical numbers may be longer than what the guest wrote.
-    too_large(canonical.len()).map_or(Ok(canonical), Err)
+    match canonical {
+        Cow::Borrowed(_) => Ok(output.into_bytes()),
+        Cow::Owned(canonical) => too_large(canonical.len()).map_or(Ok(canonical), Err),
+    }
 }
 
 /// Tells apart how a guest ended without an answer.

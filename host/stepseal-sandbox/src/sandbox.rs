@@ -81,7 +81,7 @@ impl Sandbox {
         let pools = |plain: Engine, of: &PoolSettings, link: Link| -> wasmtime::Result<Pools> {
             let pool = |engine: Engine, concurrent: bool| -> wasmtime::Result<Pool> {
                 let linker = link(&engine, concurrent)?;
-                Ok(Pool::new(engine, linker, of, ticks.clone()))
+                Ok(Pool::new(engine, linker, concurrent, of, ticks.clone()))
             };
             Ok(Pools {
                 plain: pool(plain, false)?,
@@ -117,6 +117,11 @@ impl Sandbox {
     /// What records say of the runtime.
     pub fn runtime(&self) -> &RuntimeInfo {
         &self.0.runtime
+    }
+
+    /// Places to run in that calls have now: of steps, and of policies.
+    pub fn places_taken(&self) -> (usize, usize) {
+        (self.0.steps.taken(), self.0.policies.taken())
     }
 
     /// Checks an upload and asks it what it is: that it is a component this host can run, what it imports, that its exports have
@@ -364,6 +369,10 @@ struct Pools {
 impl Pools {
     fn engines(&self) -> [&Engine; 2] {
         [&self.plain.engine, &self.concurrent.engine]
+    }
+
+    fn taken(&self) -> usize {
+        self.plain.taken() + self.concurrent.taken()
     }
 
     /// The pool of an engine's components.

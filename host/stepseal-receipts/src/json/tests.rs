@@ -20,7 +20,10 @@ fn signed_fault_of(text: &str) -> (String, JsonErrorKind) {
 
 fn canonical_of(text: &str) -> String {
     let form = canonical(&parse(text.as_bytes(), &LIMITS).unwrap());
-    assert_eq!(canonicalize(text.as_bytes(), &LIMITS).as_ref(), Ok(&form));
+    assert_eq!(
+        canonicalize(text.as_bytes(), &LIMITS).as_deref(),
+        Ok(&form[..])
+    );
     String::from_utf8(form).unwrap()
 }
 
@@ -598,7 +601,7 @@ proptest! {
         let pretty = serde_json::to_vec_pretty(&value).unwrap();
         for text in [text, pretty] {
             let through_values = parse(&text, &LIMITS).map(|value| canonical(&value));
-            prop_assert_eq!(canonicalize(&text, &LIMITS), through_values);
+            prop_assert_eq!(canonicalize(&text, &LIMITS).map(Cow::into_owned), through_values);
         }
     }
 

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use stepseal_sandbox::HttpUse;
+use stepseal_sandbox::StepRun;
 
 use super::{Engine, EngineError, lock};
 use crate::store::{Accept, CommitError, NewTask, Transition};
@@ -23,10 +23,22 @@ struct Happened {
     kind: &'static str,
 }
 
-/// What came of a request of a step.
+/// What came of something: of a run of a step, of a request, of a line of its log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answer {
+struct Outcome {
     outcome: &'static str,
+}
+
+/// What was done with keys of buckets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Access {
+    access: &'static str,
+}
+
+/// A pool of the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPool {
+    pool: &'static str,
 }
 
 /// A witness, by its name in the host's policy.
@@ -39,12 +51,95 @@ struct Named {
 pub(crate) struct Metrics {
     registry: Registry,
     events: Family<Happened, Counter>,
-    requests: Family<Answer, Counter>,
+    runs: RunCounters,
     commits: Counter,
     running: Level,
+    places: Family<OfPool, Level>,
+    compilations: Level,
     log: Level,
     signed: Level,
     witnesses: WitnessLevels,
+}
+
+/// What runs of steps used.
+#[derive(Default)]
+struct RunCounters {
+    ended: Family<Outcome, Counter>,
+    fuel: Counter,
+    virtual_ms: Counter,
+    log_lines: Family<Outcome, Counter>,
+    keys: Family<Access, Counter>,
+    requests: Family<Outcome, Counter>,
+}
+
+impl RunCounters {
+    fn register(&self, registry: &mut Registry) {
+        let by_outcome = [
+            (
+                "step_runs",
+                "Runs of steps in the sandbox since the start, by how they ended",
+                &self.ended,
+            ),
+            (
+                "log_lines",
+                "Lines that steps logged since the start: kept, or dropped since there were too many",
+                &self.log_lines,
+            ),
+            (
+                "http_requests",
+                "Requests that steps made since the start: answered, failed on the way, or refused by the host",
+                &self.requests,
+            ),
+        ];
+        for (name, help, family) in by_outcome {
+            registry.register(name, help, family.clone());
+        }
+        registry.register(
+            "fuel",
+            "Fuel that steps used since the start, host calls included",
+            self.fuel.clone(),
+        );
+        registry.register(
+            "virtual_milliseconds",
+            "How far the clocks of steps moved since the start",
+            self.virtual_ms.clone(),
+        );
+        registry.register(
+            "keyvalue",
+            "Keys that steps read or would write, and buckets they listed, since the start; conflicts repeat them",
+            self.keys.clone(),
+        );
+    }
+
+    fn count(&self, run: &StepRun) {
+        let by_outcome = |family: &Family<Outcome, Counter>, outcome: &'static str, count: u64| {
+            // What never happened has no line.
+            if count > 0 {
+                family.get_or_create(&Outcome { outcome }).inc_by(count);
+            }
+        };
+        by_outcome(&self.ended, run.outcome.status().as_str(), 1);
+        self.fuel.inc_by(run.fuel_used);
+        let virtual_ms = run.virtual_elapsed.as_millis();
+        let virtual_ms = u64::try_from(virtual_ms).unwrap_or(u64::MAX);
+        self.virtual_ms.inc_by(virtual_ms);
+        by_outcome(&self.log_lines, "kept", run.logs.len() as u64);
+        by_outcome(&self.log_lines, "dropped", run.logs_dropped);
+        by_outcome(&self.requests, "answered", run.http.answered.into());
+        by_outcome(&self.requests, "failed", run.http.failed.into());
+        by_outcome(&self.requests, "refused", run.http.refused.into());
+        let changes = &run.changes;
+        for (access, count) in [
+            ("read", changes.reads.len()),
+            ("listed", changes.listed.len()),
+            ("written", changes.writes.len()),
+        ] {
+            if count > 0 {
+                let keys = self.keys.get_or_create(&Access { access });
+                keys.inc_by(count as u64);
+            }
+        }
+    }
 }
 
 /// What is said of each witness.
@@ -62,9 +157,11 @@ impl Metrics {
         let mut all = Self {
             registry: Registry::with_prefix("stepseal"),
             events: Family::default(),
-            requests: Family::default(),
+            runs: RunCounters::default(),
             commits: Counter::default(),
             running: Level::default(),
+            places: Family::default(),
+            compilations: Level::default(),
             log: Level::default(),
             signed: Level::default(),
             witnesses: WitnessLevels::default(),
@@ -77,10 +174,11 @@ impl Metrics {
             "Events of tasks that were stored since the start, by kind",
             all.events.clone(),
         );
+        all.runs.register(registry);
         registry.register(
-            "http_requests",
-            "Requests that steps made since the start: answered, failed on the way, or refused by the host",
-            all.requests.clone(),
+            "places_taken",
+            "Places to run in that calls have now; a pool with none left makes others wait",
+            all.places.clone(),
         );
         registry.register(
             "commits",
@@ -115,6 +213,11 @@ impl Metrics {
         }
         let levels = [
             ("tasks_running", "Tasks that run now", &all.running),
+            (
+                "compilations",
+                "Components that are compiled now or wait for it",
+                &all.compilations,
+            ),
             ("log_entries", "Entries of the log", &all.log),
             (
                 "log_signed_entries",
@@ -136,20 +239,9 @@ impl Metrics {
 }
 
 impl Engine {
-    /// Counts the requests that a step made.
-    pub(super) fn count_requests(&self, made: HttpUse) {
-        for (outcome, count) in [
-            ("answered", made.answered),
-            ("failed", made.failed),
-            ("refused", made.refused),
-        ] {
-            if count > 0 {
-                let requests = &self.0.metrics.requests;
-                requests
-                    .get_or_create(&Answer { outcome })
-                    .inc_by(count.into());
-            }
-        }
+    /// Counts a run of a step, and what it used.
+    pub(super) fn count_run(&self, run: &StepRun) {
+        self.0.metrics.runs.count(run);
     }
 
     /// Stores a new task, and counts what happened to it.
@@ -178,6 +270,15 @@ impl Engine {
     pub async fn metrics(&self) -> Result<String, EngineError> {
         let metrics = &self.0.metrics;
         metrics.running.set(lock(&self.0.active).len() as u64);
+        let sandbox = &self.0.sandbox;
+        let (steps, policies) = sandbox.places_taken();
+        for (pool, taken) in [("steps", steps), ("policies", policies)] {
+            let places = metrics.places.get_or_create(&OfPool { pool });
+            places.set(taken as u64);
+        }
+        metrics
+            .compilations
+            .set(sandbox.compilations().len() as u64);
         let commits = self.0.store.commits();
         metrics.commits.inner().store(commits, Ordering::Relaxed);
         metrics.log.set(self.0.store.log_head().await?.size);

@@ -399,7 +399,7 @@ pub(super) async fn run(authorized: Authorized) -> Progress {
     };
     lock(&authorized.view.handle.in_sandbox).insert(index, authorized.view.attempt);
     let run = engine.0.sandbox.run(&component, call).await;
-    engine.count_requests(run.http);
+    engine.count_run(&run);
     let end = engine.0.clock.now();
     let mut ran = Ran {
         seed,
