@@ -11,7 +11,7 @@ include interop.mk
 include languages.mk
 include fuzz.mk
 
-.PHONY: help demo test determinism ci fmt clippy wasm32 postgres
+.PHONY: help demo test determinism ci fmt clippy wasm32 postgres s3
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ $(HOST):
 	@echo "host: building (the first time takes minutes, nearly all of it the compiler inside wasmtime)" >&2
 	@cargo build --release --locked -p stepseal
 
-test: guests test-guests language-guests wasm32 test-python postgres ## every test, on SQLite and on PostgreSQL
+test: guests test-guests language-guests wasm32 test-python postgres s3 ## every test, on SQLite and on PostgreSQL
 	cargo test --locked --workspace
 
 determinism: guests test-guests language-guests ## every guest 1,000 times pooled and not, on one processor and on two: the same bytes and fuel
@@ -33,6 +33,9 @@ determinism: guests test-guests language-guests ## every guest 1,000 times poole
 
 postgres: # a server's programs, for tests; without them it says what to do
 	@scripts/postgres.sh ensure
+
+s3: # an object store from PyPI, for tests
+	@scripts/s3.sh ensure
 
 wasm32: # the verifier is to run in browsers and guests too
 	@scripts/build-guest.sh --check stepseal-receipts

@@ -8,6 +8,7 @@
 mod acts;
 mod approvals;
 mod approvers;
+mod buckets;
 mod cli;
 mod compiling;
 mod components;

@@ -11,6 +11,7 @@ use stepseal_sandbox::TlsRoots;
 
 use crate::data_dir::{DataDir, DataDirError};
 use crate::engine::TaskLimits;
+use crate::engine::content::Place;
 use crate::store::postgres::{BadUrl, DatabaseUrl, PATIENCE};
 
 /// Where a host listens unless it is told otherwise.
@@ -39,7 +40,7 @@ pub struct ServeSettings {
     /// Origin of a new log; `None` derives it from the log key. A log that is there keeps its own.
     pub origin: Option<String>,
     /// Where components are that all hosts of a database find, besides its directory.
-    pub components: Option<PathBuf>,
+    pub components: Option<Place>,
     /// How long other hosts wait for one that is silent before they take over what it runs.
     pub lease: Duration,
     /// How many tasks it takes.
@@ -119,7 +120,9 @@ impl ServeSettings {
     /// Refuses an address that other machines reach, unless that was allowed, and witnesses that cannot be asked.
     pub fn check(&self) -> Result<(), ConfigError> {
         check_listen(self.listen, self.allow_remote)?;
-        if let Some(path) = self.components.as_ref().filter(|path| !path.is_dir()) {
+        if let Some(Place::Directory(path)) = &self.components
+            && !path.is_dir()
+        {
             return Err(ConfigError::Components(path.clone()));
         }
         if !(LEASE_MIN..=PATIENCE).contains(&self.lease) {

@@ -9,6 +9,7 @@ mod process;
 #[path = "../../proxy.rs"]
 pub(crate) mod proxy;
 mod receipts;
+pub(crate) mod s3;
 mod stream;
 pub(crate) mod tasks;
 mod template;

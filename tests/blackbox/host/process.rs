@@ -157,7 +157,7 @@ impl Host {
     }
 
     /// A host that is run by this command, which must become it.
-    fn run_by(command: &[&str], dir: DataDir, arguments: &[&str]) -> Self {
+    pub(crate) fn run_by(command: &[&str], dir: DataDir, arguments: &[&str]) -> Self {
         let data = dir.path();
         let serve = ["serve", "--listen", "127.0.0.1:0", "--data"];
         let serve = [&serve[..], &[data.to_str().expect("UTF-8")], arguments].concat();

@@ -237,6 +237,13 @@ impl From<EngineError> for ApiError {
                 retry_after_s: Some(retry_after_s),
                 ..Self::new(Kind::Busy, detail)
             },
+            EngineError::Unreachable(_) => {
+                tracing::warn!(error = %detail, "components cannot be reached");
+                Self::new(
+                    Kind::Overloaded,
+                    "the place of components does not answer; try again",
+                )
+            }
             EngineError::Store(store) => store.into(),
             EngineError::Foreign { .. } | EngineError::Behind { .. } | EngineError::Internal(_) => {
                 Self::internal(&detail)

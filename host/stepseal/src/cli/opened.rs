@@ -1,6 +1,5 @@
 //! A data directory opened for work: its database and its engine, which runs no task until it is told to.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use stepseal_sandbox::{CacheSettings, TlsRoots};
 use super::runtime;
 use crate::clock::SystemClock;
 use crate::data_dir::{DataDir, Held};
+use crate::engine::content::Shared;
 use crate::engine::{APPROVAL_TTL_MS, Engine, EngineSettings, Previous, TaskLimits};
 use crate::store::postgres::{self, DatabaseUrl, Sharing};
 use crate::store::sql::SqlStore;
@@ -29,7 +29,7 @@ pub(super) struct OpenOptions {
     /// Where the database is, if not in the directory.
     pub(super) database: Option<DatabaseUrl>,
     /// Where other hosts of the log find components too.
-    pub(super) shared_components: Option<PathBuf>,
+    pub(super) shared_components: Option<Shared>,
     /// Whether other hosts may serve the database too.
     pub(super) together: bool,
     /// Names a new log; a log keeps the name it began with.

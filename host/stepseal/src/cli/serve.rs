@@ -21,6 +21,8 @@ use crate::clock::SystemClock;
 use crate::config::{LEASE_S_DEFAULT, LISTEN_DEFAULT, ServeSettings};
 use crate::data_dir::Held;
 use crate::engine::TaskLimits;
+use crate::engine::content::bucket::Bucket;
+use crate::engine::content::{Place, Shared};
 use crate::store::Store as _;
 use crate::witnesses;
 
@@ -64,9 +66,13 @@ pub(super) struct Serve {
     /// Name of a new log, a host and path such as example.org/payments. Default: derived from its key
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
-    /// Keep components where all hosts of a database find them: a directory that each of them reaches.
-    #[arg(long, value_name = "DIRECTORY", env = "STEPSEAL_COMPONENTS")]
-    components: Option<PathBuf>,
+    /// Keep components where all hosts of a database find them: a directory that each of them reaches, or a bucket.
+    #[arg(
+        long,
+        value_name = "DIRECTORY|s3://BUCKET/PREFIX",
+        env = "STEPSEAL_COMPONENTS"
+    )]
+    components: Option<Place>,
     /// Where several hosts serve one database: let the others take over what this one runs once it was silent for so long.
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_S_DEFAULT)]
     lease: u64,
@@ -155,6 +161,14 @@ async fn serve(
     // Asked for first, so that a signal during the start is not lost.
     let stop = stop_signal()?;
     let dir = held.dir();
+    let shared_components = match settings.components.clone() {
+        Some(Place::Directory(path)) => Some(Shared::Directory(path)),
+        Some(Place::Bucket(url)) => {
+            let opened = Bucket::open(url).await;
+            Some(Shared::Bucket(opened.context("--components")?))
+        }
+        None => None,
+    };
     let options = OpenOptions {
         database: settings.database.clone(),
         origin: settings.origin.clone(),
@@ -163,7 +177,7 @@ async fn serve(
         witnesses: settings.witnesses.clone(),
         http_roots: settings.http_roots.clone(),
         compiled_bytes_max: Some(compiled_bytes_max),
-        shared_components: settings.components.clone(),
+        shared_components,
         together: true,
         ..OpenOptions::default()
     };

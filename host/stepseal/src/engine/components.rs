@@ -105,7 +105,7 @@ impl Engine {
         tokio::task::spawn_blocking(move || content.get(digest))
             .await
             .map_err(|error| EngineError::Internal(error.to_string()))?
-            .map_err(|error| EngineError::Internal(format!("component {digest}: {error}")))
+            .map_err(|error| EngineError::from_content(&error))
     }
 
     /// The plugin with this name and version, or the newest where `version` is absent.

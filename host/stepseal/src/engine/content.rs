@@ -1,22 +1,58 @@
-//! The bytes of components, by digest: in a directory of the host, and where several hosts share a log, in a place that all of them reach.
+//! The bytes of components, by digest: in a directory of the host, and where several hosts share a log, in a place that all of them reach,
+//! which is a directory or a bucket.
 //!
 //! The host's own directory is the first place to look and keeps what came from the other. Nothing in either is believed: whatever is read has
 //! its digest, or is an error.
 
+mod asker;
+pub mod bucket;
+
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use stepseal_receipts::digest::Digest;
+use tokio::runtime::Handle;
 
 use super::EngineError;
+use bucket::{BadBucketUrl, Bucket, BucketUrl};
+
+/// Names a place that all hosts of a log reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A directory.
+    Directory(PathBuf),
+    /// A bucket of an object store.
+    Bucket(BucketUrl),
+}
+
+impl FromStr for Place {
+    type Err = BadBucketUrl;
+
+    fn from_str(text: &str) -> std::result::Result<Self, BadBucketUrl> {
+        Ok(match BucketUrl::parse(text)? {
+            Some(url) => Self::Bucket(url),
+            None => Self::Directory(text.into()),
+        })
+    }
+}
+
+/// A place that all hosts of a log reach.
+#[derive(Clone, Debug)]
+pub enum Shared {
+    /// A directory, which exists.
+    Directory(PathBuf),
+    /// A bucket of an object store.
+    Bucket(Bucket),
+}
 
 /// Where components' bytes are, one file per digest.
 #[derive(Clone, Debug)]
 pub struct Content {
     dir: PathBuf,
     /// Where other hosts look as well.
-    shared: Option<PathBuf>,
+    shared: Option<Shared>,
 }
 
 impl Content {
@@ -25,8 +61,8 @@ impl Content {
         Self { dir, shared: None }
     }
 
-    /// The same where other hosts find them in another directory, which exists too.
-    pub fn with_shared(dir: PathBuf, shared: Option<PathBuf>) -> Self {
+    /// The same where other hosts find them in another place too.
+    pub fn with_shared(dir: PathBuf, shared: Option<Shared>) -> Self {
         Self { dir, shared }
     }
 
@@ -36,6 +72,10 @@ impl Content {
         digest: Digest,
         bytes: Arc<[u8]>,
     ) -> std::result::Result<(), EngineError> {
+        // What others find goes first.
+        if let Some(Shared::Bucket(bucket)) = &self.shared {
+            bucket.put(digest, &bytes).await?;
+        }
         let content = self.clone();
         let put = move || {
             for dir in content.dirs() {
@@ -52,6 +92,9 @@ impl Content {
     }
 
     pub(super) async fn remove(&self, digest: Digest) -> std::result::Result<(), EngineError> {
+        if let Some(Shared::Bucket(bucket)) = &self.shared {
+            bucket.remove(digest).await?;
+        }
         for dir in self.dirs() {
             match tokio::fs::remove_file(path(dir, digest)).await {
                 // Somebody who uploaded the same at the same time was told the same and removed it.
@@ -65,12 +108,15 @@ impl Content {
         Ok(())
     }
 
-    /// The bytes, checked against their digest: a file somebody changed is an error, never run.
+    /// The bytes, checked against their digest: what somebody changed is an error, never run. To be called where a thread may block.
     pub(crate) fn get(&self, digest: Digest) -> Result<Vec<u8>> {
         let own = read(&self.dir, digest);
         match &self.shared {
             Some(shared) if own.is_err() => {
-                let bytes = read(shared, digest)?;
+                let bytes = match shared {
+                    Shared::Directory(dir) => read(dir, digest)?,
+                    Shared::Bucket(bucket) => Handle::current().block_on(bucket.get(digest))?,
+                };
                 keep(&self.dir, digest, &bytes)?;
                 Ok(bytes)
             }
@@ -80,8 +126,11 @@ impl Content {
 
     /// What others find goes first.
     fn dirs(&self) -> impl Iterator<Item = &Path> {
-        let shared = self.shared.iter().map(PathBuf::as_path);
-        shared.chain([self.dir.as_path()])
+        let shared = match &self.shared {
+            Some(Shared::Directory(dir)) => Some(dir.as_path()),
+            Some(Shared::Bucket(_)) | None => None,
+        };
+        shared.into_iter().chain([self.dir.as_path()])
     }
 }
 
@@ -116,7 +165,10 @@ mod tests {
     async fn what_one_host_was_given_the_other_finds_and_keeps() {
         let [shared, one, two] = [(); 3].map(|()| tempfile::tempdir().unwrap());
         let content = |own: &tempfile::TempDir| {
-            Content::with_shared(own.path().to_owned(), Some(shared.path().to_owned()))
+            Content::with_shared(
+                own.path().to_owned(),
+                Some(Shared::Directory(shared.path().to_owned())),
+            )
         };
         let digest = Digest::of(b"bytes");
         let first = content(&one);

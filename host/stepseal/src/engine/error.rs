@@ -1,6 +1,9 @@
 //! Why the engine did not do what it was asked.
 
+use std::io::ErrorKind;
+
 use serde_path_to_error::{Path, Segment};
+use stepseal_sandbox::LoadError;
 
 use crate::store::{Identity, StoreError};
 
@@ -52,7 +55,7 @@ pub enum EngineError {
     Invalid(Vec<Fault>),
     /// A component was refused.
     #[error("{0}")]
-    Component(#[from] stepseal_sandbox::LoadError),
+    Component(LoadError),
     /// It clashes with what is there.
     #[error("{message}")]
     Conflict {
@@ -95,10 +98,34 @@ pub enum EngineError {
         /// Seconds after which it is worth trying again.
         retry_after_s: u64,
     },
+    /// Where components are kept cannot be reached now. The text is for the log, never for clients.
+    #[error("{0}")]
+    Unreachable(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A defect, or a broken disk. The text is for the log, never for clients.
     #[error("{0}")]
     Internal(String),
+}
+
+impl EngineError {
+    /// What went wrong with the bytes of a component: where another machine has them, it may go right later.
+    pub(super) fn from_content(error: &std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotConnected => Self::Unreachable(error.to_string()),
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<LoadError> for EngineError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Io(error) if error.kind() == ErrorKind::NotConnected => {
+                Self::from_content(&error)
+            }
+            error => Self::Component(error),
+        }
+    }
 }

@@ -57,7 +57,7 @@ pub(crate) use verdict::{POLICY_FAILED, Said};
 use crate::clock::Clock;
 use crate::store::{KeyRow, Store};
 use components::Registry;
-use content::Content;
+use content::{Content, Shared};
 use metrics::Metrics;
 use policies::Rules;
 use secrets::SecretStore;
@@ -79,7 +79,7 @@ pub struct EngineSettings {
     /// The directory of components' bytes.
     pub components: PathBuf,
     /// Where other hosts of the log find them too.
-    pub shared_components: Option<PathBuf>,
+    pub shared_components: Option<Shared>,
     /// Signs records.
     pub record_key: SigningKey,
     /// Signs checkpoints.
