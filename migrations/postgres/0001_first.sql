@@ -87,6 +87,17 @@ CREATE TABLE tenants (
   removed_ms     BIGINT
 );
 
+-- Submissions that the host makes by itself: `document` says when and what, `next_ms` is the next time, `last` what came of the one before.
+-- `id` is another one whenever a schedule is put in the place of one with its name. A hundred rows at most.
+CREATE TABLE schedules (
+  name           TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  id             TEXT COLLATE "C" NOT NULL UNIQUE,
+  document       TEXT COLLATE "C" NOT NULL,
+  changed_ms     BIGINT NOT NULL,
+  next_ms        BIGINT,
+  last           TEXT COLLATE "C"
+);
+
 -- `tenant` is the one whose token it came with, or `operator`.
 -- `events`, `records` and `head` repeat what the tables below hold, so that a commit reads one row of the task.
 -- After `erased_ms` the row is all that is left of the task beside its records.

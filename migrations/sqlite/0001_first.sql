@@ -86,6 +86,17 @@ CREATE TABLE tenants (
   removed_ms     INTEGER
 ) STRICT;
 
+-- Submissions that the host makes by itself: `document` says when and what, `next_ms` is the next time, `last` what came of the one before.
+-- `id` is another one whenever a schedule is put in the place of one with its name. A hundred rows at most.
+CREATE TABLE schedules (
+  name           TEXT NOT NULL PRIMARY KEY,
+  id             TEXT NOT NULL UNIQUE,
+  document       TEXT NOT NULL,
+  changed_ms     INTEGER NOT NULL,
+  next_ms        INTEGER,
+  last           TEXT
+) STRICT;
+
 -- `tenant` is the one whose token it came with, or `operator`.
 -- `events`, `records` and `head` repeat what the tables below hold, so that a commit reads one row of the task.
 -- After `erased_ms` the row is all that is left of the task beside its records.

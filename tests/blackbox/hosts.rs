@@ -24,13 +24,13 @@ const GONE: &str = "hosts are gone; what they ran goes on elsewhere";
 const SILENT: &str = "this host was silent for longer than its lease";
 
 /// Where hosts of one log keep what they share.
-struct Together {
+pub(crate) struct Together {
     components: TempDir,
-    schema: Schema,
+    pub(crate) schema: Schema,
 }
 
 impl Together {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             components: tempfile::tempdir().expect("tests can make temporary directories"),
             schema: Schema::new(),
@@ -45,7 +45,7 @@ impl Together {
     }
 
     /// The first host.
-    fn first(&self, url: &str) -> Host {
+    pub(crate) fn first(&self, url: &str) -> Host {
         let host = self.serve(DataDir::fresh(), url);
         for guest in ["ledger", "jq", "spending-limit", "hostile"] {
             host.upload(guest);
@@ -54,7 +54,7 @@ impl Together {
     }
 
     /// One more of the same log.
-    fn another(&self, first: &Host) -> Host {
+    pub(crate) fn another(&self, first: &Host) -> Host {
         let dir = DataDir::fresh();
         let (from, into) = (first.data(), dir.path());
         let copy = ["keys", "copy", "--data", from.to_str().unwrap()];

@@ -204,6 +204,8 @@ fn a_trust_file_that_a_root_key_signed_is_believed_wherever_it_comes_from() {
 fn restored() -> DataDir {
     let host = Host::with_guests();
     ledger(&host);
+    let yearly = json!({"cron": "0 0 1 1 *", "submission": one_step("jq/filter", &json!({"filter": ".", "document": 1}))});
+    host.put("/v1/schedules/yearly", &yearly).expect(201);
     let dir = host.stop();
     let database = dir.path().join("stepseal.db");
     let backup = fs::read(&database).unwrap();
@@ -252,6 +254,7 @@ fn a_new_log_continues_one_whose_newest_database_is_lost() {
     let opened = opened.expect(0).json();
     assert_eq!(opened["components"], 4);
     assert_eq!(opened["buckets"], 1);
+    assert_eq!(opened["schedules"], 1);
     on(&old.path(), &["log", "open-shard", "--into", into])
         .expect(2)
         .says(&["is there already"]);
@@ -259,6 +262,11 @@ fn a_new_log_continues_one_whose_newest_database_is_lost() {
     let host = Host::on(new);
     assert_eq!(believes(&host).origin, "example.org/two");
     assert_eq!(balance(&host, "ada"), 50_00);
+    let yearly = host.get("/v1/schedules/yearly");
+    assert!(
+        yearly["next"].is_string() && yearly["last"].is_null(),
+        "{yearly}"
+    );
     let listed = host.get("/v1/tasks");
     assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
     host.receipt_verified(&echo(&host));

@@ -32,6 +32,7 @@ const BEARER: &str = "token";
         (name = "tenants", description = "Clients with a token and tasks of their own"),
         (name = "policies", description = "Policies in force"),
         (name = "tasks", description = "Runs of plans: their steps, events, records and receipts"),
+        (name = "schedules", description = "Submissions that the host makes by itself"),
         (name = "approvals", description = "Questions put to people"),
         (name = "log", description = "The log as others watch it"),
         (name = "host", description = "The host itself"),
@@ -238,7 +239,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
-        assert_eq!(all, 45);
+        assert_eq!(all, 49);
     }
 
     #[test]

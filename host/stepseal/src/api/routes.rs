@@ -10,6 +10,7 @@ mod log;
 mod metrics;
 mod plans;
 mod policies;
+mod schedules;
 mod secrets;
 mod tasks;
 mod tenants;
@@ -44,6 +45,12 @@ pub(super) fn all() -> OpenApiRouter<Api> {
         .routes(routes!(secrets::put_secret, secrets::remove_secret))
         .routes(routes!(tenants::list_tenants))
         .routes(routes!(tenants::put_tenant, tenants::remove_tenant))
+        .routes(routes!(schedules::list_schedules))
+        .routes(routes!(
+            schedules::show_schedule,
+            schedules::put_schedule,
+            schedules::remove_schedule
+        ))
         .routes(routes!(policies::list_policies, policies::bind_policy))
         .routes(routes!(policies::unbind_policy))
         .routes(routes!(plans::check_plan))

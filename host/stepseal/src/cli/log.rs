@@ -42,8 +42,8 @@ pub(super) enum Log {
     /// Open a new log that continues the one of --data, whose newest database is lost. Its host must be stopped.
     #[command(
         after_help = "Example:\n  stepseal log open-shard --data ./restored --into ./stepseal-data-2 --origin example.org/payments-2\n\n\
-        Components, grants, policies and key-value buckets are taken over as they are in the copy. Tasks are not. The new log begins with a record \
-        that names the last head of the old one."
+        Components, grants, policies, key-value buckets and schedules are taken over as they are in the copy. Tasks are not. The new log begins with \
+        a record that names the last head of the old one."
     )]
     OpenShard(shard::OpenShard),
     /// Check what a monitor or a witness keeps as proof that a log misbehaved.

@@ -20,6 +20,7 @@ mod policy;
 mod receipt;
 mod replay;
 mod runtime;
+mod schedule;
 mod secret;
 mod serve;
 mod task;
@@ -122,6 +123,8 @@ enum Command {
     Policy(policy::Policy),
     #[command(subcommand)]
     Task(task::Task),
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     #[command(subcommand)]
     Approval(approval::Approval),
     #[command(subcommand)]
@@ -233,6 +236,7 @@ impl Command {
             Self::Tenant(command) => command.run(context),
             Self::Policy(command) => command.run(context),
             Self::Task(command) => command.run(context),
+            Self::Schedule(command) => command.run(context),
             Self::Approval(command) => command.run(context),
             Self::Receipt(command) => command.run(context),
             Self::Log(command) => command.run(context),

@@ -41,7 +41,10 @@ impl Engine {
             }
             News::Poked(task) => self.poke(&task),
             News::Cancelled(task) => self.cancel_running(&task),
-            News::Due => self.0.wake.notify_one(),
+            News::Due => {
+                self.0.wake.notify_one();
+                self.0.wake_schedules.notify_one();
+            }
             News::Rules => self.rules_changed(),
             News::Missed => {
                 self.rules_changed();

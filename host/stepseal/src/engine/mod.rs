@@ -25,6 +25,7 @@ mod policy_input;
 pub mod receipts;
 mod runner;
 mod scheduler;
+pub mod schedules;
 mod schema;
 mod secrets;
 mod shard;
@@ -155,6 +156,8 @@ struct Inner {
     backlog: AtomicBool,
     /// Wakes the scheduler.
     wake: Notify,
+    /// Wakes whoever looks after schedules.
+    wake_schedules: Notify,
     stopping: watch::Sender<bool>,
 }
 
@@ -225,6 +228,7 @@ impl Engine {
             permits: Arc::new(Semaphore::new(settings.tasks.running as usize)),
             backlog: AtomicBool::new(false),
             wake: Notify::new(),
+            wake_schedules: Notify::new(),
             stopping: watch::Sender::new(false),
         }));
         engine.claim(settings.previous).await?;
@@ -237,6 +241,7 @@ impl Engine {
     /// Takes up what it was doing, and takes tasks.
     pub fn start(&self) {
         tokio::spawn(self.clone().schedule());
+        tokio::spawn(self.clone().keep_schedules());
         if self.0.store.is_shared() {
             tokio::spawn(self.clone().hear());
         }

@@ -39,6 +39,8 @@ pub struct Carried {
     pub approvers: usize,
     /// Key-value buckets.
     pub buckets: usize,
+    /// Schedules.
+    pub schedules: usize,
 }
 
 impl Previous {
@@ -163,7 +165,7 @@ impl Engine {
             .map_err(|error| EngineError::Internal(error.to_string()))
     }
 
-    /// Takes over what the log before went by: components, grants, policies, keys of approvers and buckets. Its tasks stay there: what became of
+    /// Takes over what the log before went by: components, grants, policies, keys of approvers, buckets and schedules. Its tasks stay there: what became of
     /// them after the copy was made is not known, and doing it twice would be worse than not at all.
     pub async fn carry_over(
         &self,
@@ -205,6 +207,10 @@ impl Engine {
         for bucket in from.buckets().await? {
             self.carry_bucket(from, &bucket).await?;
             carried.buckets += 1;
+        }
+        for row in from.schedules().await? {
+            self.carry_schedule(row).await?;
+            carried.schedules += 1;
         }
         Ok(carried)
     }

@@ -16,6 +16,7 @@ use super::event::Event;
 use super::payload::{Payload, Sealed};
 use super::plan::{Pinned, Submission, VerdictView};
 use super::runner::{Fresh, Unstored, stored};
+use super::schedules::check_labels;
 use super::task::Task;
 use super::verdict::{Composed, Judgement, denial};
 use super::waiters::Waiter;
@@ -168,11 +169,24 @@ impl Engine {
                 message,
             }]));
         }
+        check_labels(&submission)?;
         // A key is its tenant's, and no name of a tenant has a slash.
         let idempotency = idempotency_key.map(|key| {
             let request = Digest::of(&json::canonical(&submission));
             (format!("{tenant}/{key}"), request)
         });
+        self.submit_with_key(tenant, submission, idempotency, waits)
+            .await
+    }
+
+    /// The same with a key that is no client's, and the digest of the request that it came with.
+    pub(super) async fn submit_with_key(
+        &self,
+        tenant: &str,
+        submission: Submission,
+        idempotency: Option<(String, Digest)>,
+        waits: bool,
+    ) -> Result<Submitted, EngineError> {
         if let Some((key, request)) = &idempotency
             && let Some((id, known)) = self.0.store.task_with_key(key).await?
         {

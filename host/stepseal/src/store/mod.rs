@@ -159,6 +159,32 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a tenant; false where there is none.
     async fn remove_tenant(&self, name: &str, at: Timestamp) -> Result<bool, StoreError>;
 
+    /// Every schedule, by name.
+    async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError>;
+    /// The schedule with this name.
+    async fn schedule(&self, name: &str) -> Result<Option<ScheduleRow>, StoreError>;
+    /// Schedules whose `next` is at or before `now`, the longest due first, at most `limit`.
+    async fn due_schedules(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ScheduleRow>, StoreError>;
+    /// The earliest `next` of a schedule, whether it is over or to come.
+    async fn next_schedule(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Puts a schedule in the place of the one with its name, unless there are `most` others.
+    async fn put_schedule(&self, row: &ScheduleRow, most: u32) -> Result<PutSchedule, StoreError>;
+    /// Removes a schedule; false where there is none.
+    async fn remove_schedule(&self, name: &str) -> Result<bool, StoreError>;
+    /// Notes what came of the time `due` of the schedule with this `id`, and when it is due `next`; false where its `next` is another time
+    /// than `due` by now, or it is gone, and then nothing is noted.
+    async fn fired(
+        &self,
+        id: &str,
+        due: Timestamp,
+        next: Option<Timestamp>,
+        last: &str,
+    ) -> Result<bool, StoreError>;
+
     /// Deletes everything of a finished task but its row and its records, and puts `act` into the log; false, and nothing is
     /// done, where the task is not finished, unknown or erased already. When this has returned, no file of `SQLite` holds the bytes;
     /// those of a server may until it has vacuumed its tables and recycled its write-ahead log.
@@ -409,6 +435,34 @@ pub struct TenantRow {
     pub removed: Option<Timestamp>,
 }
 
+/// A submission that the host makes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRow {
+    /// Its name.
+    pub name: String,
+    /// Of this version of it.
+    pub id: String,
+    /// When it submits what, in canonical JSON.
+    pub document: String,
+    /// When it was put there.
+    pub changed: Timestamp,
+    /// When it is due, or has been; never again where absent.
+    pub next: Option<Timestamp>,
+    /// What came of the last time it was due, as JSON.
+    pub last: Option<String>,
+}
+
+/// What came of putting a schedule there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutSchedule {
+    /// There was none.
+    New,
+    /// It took the place of another.
+    Changed,
+    /// There are too many.
+    TooMany,
+}
+
 /// A task that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueTask {
@@ -432,7 +486,7 @@ pub enum News {
     Poked(String),
     /// This task is to stop.
     Cancelled(String),
-    /// Tasks are due and held by nobody.
+    /// Tasks are due and held by nobody, or a schedule was changed.
     Due,
     /// What every host goes by has changed.
     Rules,

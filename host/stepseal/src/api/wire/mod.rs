@@ -15,6 +15,7 @@ pub mod policy;
 pub mod problem;
 pub mod record;
 pub mod scalar;
+pub mod schedule;
 pub mod secret;
 pub mod status;
 pub mod task;
@@ -38,6 +39,7 @@ pub use plan::{CheckedStep, Plan, PlanCheck, PlanStep, Retry, Submission, Verdic
 pub use policy::{Mode, NewPolicy, Policy, Scope};
 pub use problem::{Fault, Problem};
 pub use record::Record;
+pub use schedule::{Firing, FiringOutcome, NewSchedule, Overlap, Schedule};
 pub use secret::{NewSecret, Secret};
 pub use status::Status;
 pub use task::{Step, Task, TaskSummary};

@@ -86,10 +86,11 @@ impl OpenShard {
             "policies": carried.policies,
             "approvers": carried.approvers,
             "buckets": carried.buckets,
+            "schedules": carried.schedules,
         });
         context.output.result(&value, || {
             format!(
-                "the log {} continues {} from its {} records on\n  carried over: {} components, {} grants, {} policies, {} approvers, {} buckets\n  \
+                "the log {} continues {} from its {} records on\n  carried over: {} components, {} grants, {} policies, {} approvers, {} buckets, {} schedules\n  \
                  not carried over: tasks. What they did after the copy was made is not known here\n  \
                  next: stepseal serve --data {}",
                 one_line(&origin),
@@ -100,6 +101,7 @@ impl OpenShard {
                 carried.policies,
                 carried.approvers,
                 carried.buckets,
+                carried.schedules,
                 new.root().display()
             )
         })?;

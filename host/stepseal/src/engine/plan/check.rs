@@ -15,6 +15,7 @@ use crate::engine::components::Plugin;
 use crate::engine::payload::Sealed;
 use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
+use crate::engine::schedules::check_labels;
 use crate::engine::verdict::{Circumstances, Judgement, compose, denial};
 use crate::engine::{Engine, EngineError};
 
@@ -108,6 +109,7 @@ impl Engine {
         tenant: &str,
         submission: Submission,
     ) -> Result<PlanCheck, EngineError> {
+        check_labels(&submission)?;
         let rules = self.rules().await?;
         let pinned = self.pin(&submission, &rules).await?;
         let now = self.0.clock.now();

@@ -47,6 +47,7 @@ macro_rules! suite {
             operator::policies_are_in_force_until_unbound,
             operator::settings_are_kept_when_their_binding_ended,
             operator::a_tenant_is_there_until_removed,
+            operator::a_schedule_is_due_until_somebody_notes_that_it_was,
             log::an_act_is_in_the_log_exactly_where_it_was_done,
             tasks::a_task_is_stored_with_everything_that_came_with_it,
             tasks::an_idempotency_key_leads_to_the_first_task,

@@ -6,7 +6,7 @@ use stepseal_receipts::record::KeyRole;
 use super::{Fixture, act, at, digest};
 use crate::store::{
     AddComponent, ApproverRow, ComponentKind, ComponentRow, GrantRow, Identity, KeyRow, PolicyRow,
-    StoreError, TenantRow,
+    PutSchedule, ScheduleRow, StoreError, TenantRow,
 };
 
 fn key(n: u8) -> PublicKey {
@@ -45,6 +45,61 @@ pub(crate) async fn a_tenant_is_there_until_removed(fixture: &impl Fixture) {
         store.tenants().await.unwrap(),
         [row("a", "4", 6), row("b", "3", 3)]
     );
+}
+
+pub(crate) async fn a_schedule_is_due_until_somebody_notes_that_it_was(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let row = |name: &str, id: &str, next| ScheduleRow {
+        name: name.to_owned(),
+        id: id.to_owned(),
+        document: r#"{"cron":"0 3 * * *"}"#.to_owned(),
+        changed: at(1),
+        next,
+        last: None,
+    };
+    let put = async |row: &ScheduleRow| store.put_schedule(row, 2).await.unwrap();
+    assert_eq!(store.next_schedule().await.unwrap(), None);
+    let (a, b) = (row("a", "1", Some(at(30))), row("b", "2", Some(at(20))));
+    assert_eq!(put(&a).await, PutSchedule::New);
+    assert_eq!(put(&b).await, PutSchedule::New);
+    assert_eq!(put(&row("c", "3", None)).await, PutSchedule::TooMany);
+    assert_eq!(store.schedules().await.unwrap(), [a.clone(), b.clone()]);
+    assert_eq!(store.next_schedule().await.unwrap(), Some(at(20)));
+    let due = async |now, limit| store.due_schedules(at(now), limit).await.unwrap();
+    assert_eq!(due(19, 9).await, []);
+    assert_eq!(due(20, 9).await, std::slice::from_ref(&b));
+    assert_eq!(due(30, 9).await, [b.clone(), a.clone()]);
+    assert_eq!(due(30, 1).await, [b]);
+
+    // Of those who come at once one notes it, and whoever has an old copy of the schedule does not.
+    let fired = async |id, due, next, last| store.fired(id, at(due), next, last).await.unwrap();
+    let noted = tokio::join!(
+        fired("2", 20, Some(at(40)), "one"),
+        fired("2", 20, Some(at(40)), "two")
+    );
+    assert_eq!(noted, (true, false));
+    assert_eq!(
+        put(&row("a", "4", Some(at(30)))).await,
+        PutSchedule::Changed
+    );
+    assert!(!fired("1", 30, Some(at(50)), "old").await);
+    assert!(fired("4", 30, None, "new").await);
+    let noted = ScheduleRow {
+        last: Some("one".to_owned()),
+        ..row("b", "2", Some(at(40)))
+    };
+    assert_eq!(store.schedule("b").await.unwrap(), Some(noted));
+    let noted = ScheduleRow {
+        last: Some("new".to_owned()),
+        ..row("a", "4", None)
+    };
+    assert_eq!(store.schedule("a").await.unwrap(), Some(noted));
+    // What is never due again is not in the way.
+    assert_eq!(store.next_schedule().await.unwrap(), Some(at(40)));
+    assert!(store.remove_schedule("b").await.unwrap());
+    assert!(!store.remove_schedule("b").await.unwrap());
+    assert_eq!(store.schedule("b").await.unwrap(), None);
+    assert_eq!(store.next_schedule().await.unwrap(), None);
 }
 
 pub(crate) async fn a_database_is_claimed_once(fixture: &impl Fixture) {

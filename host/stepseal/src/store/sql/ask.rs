@@ -22,11 +22,17 @@ pub(in crate::store) trait Value:
 }
 
 impl Value for i64 {}
+impl Value for Option<i64> {}
 impl Value for Vec<u8> {}
 impl Value for &'static str {}
 impl Value for String {
     fn text(&self) -> Option<&str> {
         Some(self)
+    }
+}
+impl Value for Option<String> {
+    fn text(&self) -> Option<&str> {
+        self.as_deref()
     }
 }
 

@@ -20,6 +20,7 @@ mod keys;
 pub(super) mod keyvalue;
 pub(super) mod log;
 pub(super) mod row;
+mod schedules;
 pub(super) mod schema;
 pub(super) mod tasks;
 mod tenants;
@@ -44,8 +45,9 @@ use super::postgres::Hosts;
 use super::{
     Accept, AddComponent, ApprovalQuery, ApprovalRow, ApproverRow, CheckpointRow, CommitError,
     ComponentKind, ComponentRow, CosignatureRow, DueTask, EventRow, GrantRow, Identity, KeyPage,
-    KeyRow, LogHead, LogRow, NewAct, NewErasure, NewTask, News, PolicyRow, RecordRow,
-    SignedApproval, Store, StoreError, TaskQuery, TaskRow, TenantRow, Transition, Versioned,
+    KeyRow, LogHead, LogRow, NewAct, NewErasure, NewTask, News, PolicyRow, PutSchedule, RecordRow,
+    ScheduleRow, SignedApproval, Store, StoreError, TaskQuery, TaskRow, TenantRow, Transition,
+    Versioned,
 };
 
 /// An open database.
@@ -287,6 +289,44 @@ impl Store for SqlStore {
 
     async fn remove_tenant(&self, name: &str, at: Timestamp) -> Result<bool, StoreError> {
         tenants::remove(&self.writer, name.to_owned(), at).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRow>, StoreError> {
+        schedules::all(&self.readers).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<ScheduleRow>, StoreError> {
+        schedules::by_name(&self.readers, name).await
+    }
+
+    async fn due_schedules(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ScheduleRow>, StoreError> {
+        schedules::due(&self.readers, now, limit).await
+    }
+
+    async fn next_schedule(&self) -> Result<Option<Timestamp>, StoreError> {
+        schedules::next(&self.readers).await
+    }
+
+    async fn put_schedule(&self, row: &ScheduleRow, most: u32) -> Result<PutSchedule, StoreError> {
+        schedules::put(&self.writer, row.clone(), most).await
+    }
+
+    async fn remove_schedule(&self, name: &str) -> Result<bool, StoreError> {
+        schedules::remove(&self.writer, name.to_owned()).await
+    }
+
+    async fn fired(
+        &self,
+        id: &str,
+        due: Timestamp,
+        next: Option<Timestamp>,
+        last: &str,
+    ) -> Result<bool, StoreError> {
+        schedules::fired(&self.writer, id.to_owned(), due, next, last.to_owned()).await
     }
 
     async fn erase(&self, task: &str, at: Timestamp, act: NewAct) -> Result<bool, StoreError> {
