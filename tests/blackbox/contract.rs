@@ -65,6 +65,13 @@ fn every_operation_answers_as_it_is_documented() {
     for status in [201, 200] {
         host.call("PUT", "/v1/tenants/tour").send().expect(status);
     }
+    let schedule = json!({"cron": "0 0 1 1 *", "submission": submission});
+    for status in [201, 200] {
+        host.put("/v1/schedules/tour", &schedule).expect(status);
+    }
+    host.get("/v1/schedules");
+    host.get("/v1/schedules/tour");
+    host.call("DELETE", "/v1/schedules/tour").send().expect(204);
     host.get("/v1/tenants");
     host.call("DELETE", "/v1/tenants/tour").send().expect(204);
     host.call("DELETE", "/v1/secrets/tour").send().expect(204);
