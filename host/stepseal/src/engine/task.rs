@@ -37,6 +37,8 @@ pub(crate) struct Task {
     pub(crate) input: Payload,
     pub(crate) state: TaskState,
     pub(crate) steps: Vec<StepProgress>,
+    /// Where the steps are that each of them waits for.
+    needs: Arc<[Vec<usize>]>,
     /// What policies of stage `plan` said when it was submitted.
     pub(crate) plan_judgements: Vec<Judgement>,
     /// Events applied so far.
@@ -109,6 +111,7 @@ impl Task {
         input: Payload,
     ) -> Self {
         let steps = vec![StepProgress::default(); plan.steps.len()];
+        let needs = places_of_needs(&plan);
         Self {
             id,
             tenant,
@@ -119,6 +122,7 @@ impl Task {
             input,
             state: TaskState::Queued,
             steps,
+            needs,
             plan_judgements: Vec::new(),
             events: 0,
             records: 0,
@@ -134,10 +138,9 @@ impl Task {
 
     /// Whether everything step `index` needs has succeeded.
     pub(crate) fn is_ready(&self, index: usize) -> bool {
-        self.plan.steps[index].needs.iter().all(|need| {
-            self.index_of(need)
-                .is_some_and(|at| self.step_state(at) == StepState::Succeeded)
-        })
+        let succeeded = |step: &StepProgress| step.state.0 == StepState::Succeeded;
+        let mut needs = self.needs[index].iter();
+        needs.all(|at| self.steps.get(*at).is_some_and(succeeded))
     }
 
     /// The index of the step with this id.
@@ -268,6 +271,18 @@ impl Task {
         step.state = Progress(step.state.0.next(event)?);
         Ok(step)
     }
+}
+
+/// Found once, since each step is asked whether it is ready whenever another one ends. A step that is not there is at no place.
+fn places_of_needs(plan: &Plan) -> Arc<[Vec<usize>]> {
+    let ids = plan.steps.iter().map(|step| step.id.as_str());
+    let places: BTreeMap<&str, usize> = ids.zip(0..).collect();
+    let place = |need: &String| places.get(need.as_str()).copied().unwrap_or(usize::MAX);
+    let needs = plan
+        .steps
+        .iter()
+        .map(|step| step.needs.iter().map(place).collect());
+    needs.collect()
 }
 
 impl Engine {
