@@ -33,6 +33,7 @@ mod receipts;
 mod recovery;
 mod replay;
 mod requests;
+mod rules;
 mod schedules;
 mod server;
 mod support;

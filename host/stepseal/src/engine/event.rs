@@ -143,7 +143,7 @@ pub enum Event {
         /// When the next one may begin.
         at: Timestamp,
     },
-    /// The approval lapsed or what it was bound to changed; the step is judged again.
+    /// What the approval was bound to changed, and the step is judged again; or the task's time is over.
     #[serde(rename = "step.voided")]
     StepVoided {
         /// The step's id in the plan.

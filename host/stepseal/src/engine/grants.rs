@@ -15,7 +15,7 @@ use stepseal_sandbox::{HttpRule, Limits};
 
 use super::{Actor, Engine, EngineError, Fault};
 use crate::store::GrantRow;
-pub(crate) use document::recorded;
+pub(crate) use document::{CEILING, recorded, wall_ms};
 pub use document::{GrantDocument, LimitsDocument};
 pub use fit::Fit;
 pub use http::{HttpGrant, HttpLimitsDocument};

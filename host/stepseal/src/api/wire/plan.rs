@@ -53,6 +53,11 @@ pub struct Submission {
 pub struct Plan {
     /// At least one. Steps without a path between them may run side by side.
     pub steps: Vec<PlanStep>,
+    /// Milliseconds from when the task is accepted until it must be over, waiting for people and for retries included; then what runs is
+    /// stopped and the task has failed. At most 31 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    pub timeout_ms: Option<u64>,
 }
 
 /// One step of a plan.
@@ -84,6 +89,10 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub limits: Option<GrantLimits>,
+    /// Milliseconds that one attempt may take in the sandbox: `limits.wall_ms`, but refused where the grant gives less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    pub timeout_ms: Option<u64>,
     /// `required`: a person must approve it whatever the policies say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "required")]
@@ -173,6 +182,8 @@ pub struct CheckedStep {
     pub needs: Vec<String>,
     /// Whether its input is known before anything ran. Where it is not, policies were not asked about the step.
     pub input_known: bool,
+    /// Milliseconds that one attempt may take: what the grant gives, or less where the plan says so.
+    pub timeout_ms: u64,
     /// What the policies say.
     pub verdicts: Vec<Verdict>,
     /// `allow`, `needs-approval` or `deny`; `unknown` where the input is not known.
@@ -191,6 +202,7 @@ impl From<engine::CheckedStep> for CheckedStep {
             effectful: step.effectful,
             needs: step.needs,
             input_known: step.input_known,
+            timeout_ms: step.timeout_ms,
             verdicts: verdicts(step.verdicts),
             verdict: step.verdict.to_owned(),
         }
@@ -204,6 +216,10 @@ pub struct PlanCheck {
     pub verdicts: Vec<Verdict>,
     /// The steps in plan order.
     pub steps: Vec<CheckedStep>,
+    /// Milliseconds that the task may take, where the plan says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub timeout_ms: Option<u64>,
     /// Everything known taken together: `allow`, `needs-approval`, `deny` or `unknown`.
     #[schema(example = "needs-approval")]
     pub verdict: String,
@@ -214,6 +230,7 @@ impl From<engine::PlanCheck> for PlanCheck {
         Self {
             verdicts: verdicts(check.verdicts),
             steps: check.steps.into_iter().map(CheckedStep::from).collect(),
+            timeout_ms: check.timeout_ms,
             verdict: check.verdict.to_owned(),
         }
     }

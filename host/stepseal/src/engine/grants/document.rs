@@ -18,7 +18,7 @@ const HTTP_RULES_MAX: usize = 64;
 /// Buckets one plugin may be granted.
 const BUCKETS_MAX: usize = 64;
 /// The most an operator may give one call.
-const CEILING: Limits = Limits {
+pub(crate) const CEILING: Limits = Limits {
     fuel: 1_000_000_000_000,
     memory_bytes: 1 << 30,
     wall: Duration::from_mins(10),

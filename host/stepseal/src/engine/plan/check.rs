@@ -12,6 +12,7 @@ use super::refs::{Root, references};
 use super::submission::{Draft, DraftStep, Faults, Pin, read};
 use super::{INPUT_DEPTH_MAX, Plan, PlannedStep, Submission, Unresolved, resolve};
 use crate::engine::components::Plugin;
+use crate::engine::grants::wall_ms;
 use crate::engine::payload::Sealed;
 use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
@@ -38,6 +39,8 @@ pub struct CheckedStep {
     pub needs: Vec<String>,
     /// Whether its input is known before anything ran. Where it is not, `before-step` policies were not asked.
     pub input_known: bool,
+    /// Milliseconds that one attempt may take: what the grant gives, or less where the plan says so.
+    pub timeout_ms: u64,
     /// What the policies say of this step.
     pub verdicts: Vec<VerdictView>,
     /// `allow`, `needs-approval`, `deny`, or `unknown` where the input is not known yet.
@@ -85,6 +88,8 @@ impl From<&Judgement> for VerdictView {
 pub struct PlanCheck {
     /// Verdicts of stage `plan`.
     pub verdicts: Vec<VerdictView>,
+    /// Milliseconds that the task may take, where the plan says it.
+    pub timeout_ms: Option<u64>,
     /// The steps in plan order.
     pub steps: Vec<CheckedStep>,
     /// The worst of everything known: `deny`, else `needs-approval`, else `unknown`, else `allow`.
@@ -170,6 +175,7 @@ impl Engine {
                 effectful: step.effects,
                 needs: step.needs.clone(),
                 input_known: pinned.known_inputs[i].is_some(),
+                timeout_ms: wall_ms(&step.limits.below(rules.grant(&step.plugin).limits())),
                 verdicts: judgements[plan_judgements.len()..]
                     .iter()
                     .map(VerdictView::from)
@@ -181,6 +187,7 @@ impl Engine {
             .into_iter()
             .find(|worst| steps.iter().any(|step| step.verdict == *worst));
         Ok(PlanCheck {
+            timeout_ms: pinned.plan.timeout_ms,
             verdicts: plan_judgements.iter().map(VerdictView::from).collect(),
             steps,
             verdict: worst.unwrap_or("allow"),
@@ -226,6 +233,7 @@ impl Engine {
             let at = &step.at;
             if let Some(plugin) = self.resolve_plugin(step, at, &mut faults).await? {
                 let planned = pin_step(step, &plugin, rules);
+                check_timeout(step, &planned, rules, &mut faults);
                 known_inputs.push(known_input(
                     step,
                     &planned,
@@ -242,7 +250,10 @@ impl Engine {
             return Err(EngineError::Invalid(faults.0));
         }
         Ok(Pinned {
-            plan: Plan { steps },
+            plan: Plan {
+                steps,
+                timeout_ms: draft.timeout_ms,
+            },
             input: draft.input,
             agent: draft.agent,
             labels: draft.labels,
@@ -307,6 +318,20 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
         limits: step.limits,
         approval: step.approval,
         effects: effects(plugin, rules),
+    }
+}
+
+/// What a step asks for by name must be within what is granted, so that nobody is surprised by an earlier end.
+fn check_timeout(step: &DraftStep, planned: &PlannedStep, rules: &Rules, faults: &mut Faults) {
+    let granted = wall_ms(&rules.grant(&planned.plugin).limits());
+    if step.timeout_ms.is_some_and(|wanted| wanted > granted) {
+        faults.add(
+            format!("{}/timeout_ms", step.at),
+            format!(
+                "plugin {} is granted {granted} ms a call: ask for at most that, or have more granted",
+                planned.plugin
+            ),
+        );
     }
 }
 

@@ -10,13 +10,14 @@ pub(crate) use refs::{INPUT_DEPTH_MAX, Unresolved, resolve};
 
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::time::Timestamp;
 
 use super::grants::LimitsDocument;
 
 /// A submission as it came: the request body, parsed strictly but not yet checked.
 ///
-/// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms"},"limits":{...},"approval":"required"}]},
-/// "input":any,"agent":"...","labels":{...}}`
+/// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms"},"limits":{...},"timeout_ms",
+/// "approval":"required"}],"timeout_ms"},"input":any,"agent":"...","labels":{...}}`
 pub type Submission = serde_json::Value;
 
 /// A plan whose every name is settled: what the task does, whatever is uploaded later.
@@ -25,6 +26,17 @@ pub type Submission = serde_json::Value;
 pub struct Plan {
     /// In the order the client gave.
     pub steps: Vec<PlannedStep>,
+    /// Milliseconds from when it was accepted until it must be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl Plan {
+    /// When the time of a task is over that was accepted at `created`.
+    pub fn deadline(&self, created: Timestamp) -> Option<Timestamp> {
+        let ends = created.unix_ms().saturating_add(self.timeout_ms?);
+        Timestamp::from_unix_ms(ends).ok()
+    }
 }
 
 /// One step of a pinned plan.

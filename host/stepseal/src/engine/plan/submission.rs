@@ -8,7 +8,7 @@ use stepseal_receipts::digest::Digest;
 use super::Retry;
 use super::refs::{Root, escape, references};
 use crate::engine::Fault;
-use crate::engine::grants::{LimitsDocument, NAME_RULE, is_name};
+use crate::engine::grants::{CEILING, LimitsDocument, NAME_RULE, is_name, wall_ms};
 
 /// Steps of one plan.
 const STEPS_MAX: usize = 256;
@@ -20,6 +20,8 @@ const TEXT_CHARS_MAX: usize = 128;
 const ATTEMPTS_MAX: u64 = 100;
 /// Milliseconds before the second attempt.
 const BACKOFF_MS_MAX: u64 = 3_600_000;
+/// The longest time that a task may be given, in milliseconds: 31 days.
+const TASK_TIMEOUT_MS_MAX: u64 = 31 * 86_400_000;
 /// Faults listed in one answer.
 const FAULTS_MAX: usize = 100;
 
@@ -27,6 +29,7 @@ const FAULTS_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) steps: Vec<DraftStep>,
+    pub(super) timeout_ms: Option<u64>,
     pub(super) input: Value,
     pub(super) agent: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -44,6 +47,8 @@ pub(super) struct DraftStep {
     pub(super) needs: Vec<String>,
     pub(super) retry: Retry,
     pub(super) limits: LimitsDocument,
+    /// Milliseconds that an attempt may take; in `limits` too.
+    pub(super) timeout_ms: Option<u64>,
     pub(super) approval: bool,
     /// None of its `$ref`s points at another step.
     pub(super) input_known: bool,
@@ -140,6 +145,11 @@ impl Faults {
         );
         default
     }
+
+    /// A number of milliseconds from 1 to `max`, where there is one.
+    fn milliseconds(&mut self, value: Option<&Value>, pointer: &str, max: u64) -> Option<u64> {
+        value.map(|value| self.whole(Some(value), pointer, 1, 1, max))
+    }
 }
 
 /// Reads a submission. Steps that are wrong are left out of the draft; `faults` says why.
@@ -148,11 +158,14 @@ pub(super) fn read(submission: &Value, faults: &mut Faults) -> Draft {
     let top = faults.object(submission, "").unwrap_or(&empty);
     faults.unknown(top, "", &["plan", "input", "agent", "labels"]);
     let mut steps = Vec::new();
+    let mut timeout_ms = None;
     match top.get("plan") {
         None => faults.add("/plan", "a plan is needed: {\"steps\":[...]}"),
         Some(plan) => {
             if let Some(plan) = faults.object(plan, "/plan") {
-                faults.unknown(plan, "/plan", &["steps"]);
+                faults.unknown(plan, "/plan", &["steps", "timeout_ms"]);
+                let (given, at) = (plan.get("timeout_ms"), "/plan/timeout_ms");
+                timeout_ms = faults.milliseconds(given, at, TASK_TIMEOUT_MS_MAX);
                 match plan.get("steps").and_then(Value::as_array) {
                     Some(list) if (1..=STEPS_MAX).contains(&list.len()) => {
                         for (i, step) in list.iter().enumerate() {
@@ -170,6 +183,7 @@ pub(super) fn read(submission: &Value, faults: &mut Faults) -> Draft {
     }
     Draft {
         steps,
+        timeout_ms,
         input: top
             .get("input")
             .cloned()
@@ -222,7 +236,16 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
     faults.unknown(
         step,
         at,
-        &["id", "uses", "with", "needs", "retry", "limits", "approval"],
+        &[
+            "id",
+            "uses",
+            "with",
+            "needs",
+            "retry",
+            "limits",
+            "timeout_ms",
+            "approval",
+        ],
     );
     let id = step
         .get("id")
@@ -247,12 +270,23 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         .cloned()
         .unwrap_or_else(|| Value::Object(Map::new()));
     let (needs, input_known) = read_needs(step.get("needs"), &with, at, faults);
+    let mut limits = read_limits(step.get("limits"), &format!("{at}/limits"), faults);
+    let timeout_at = format!("{at}/timeout_ms");
+    let timeout_ms = faults.milliseconds(step.get("timeout_ms"), &timeout_at, wall_ms(&CEILING));
+    if timeout_ms.is_some() && limits.wall_ms.is_some() {
+        faults.add(
+            timeout_at,
+            "timeout_ms and limits.wall_ms are the same limit: give one of them",
+        );
+    }
+    limits.wall_ms = timeout_ms.or(limits.wall_ms);
     let draft = DraftStep {
         at: at.to_owned(),
         needs,
         input_known,
         retry: read_retry(step.get("retry"), &format!("{at}/retry"), faults),
-        limits: read_limits(step.get("limits"), &format!("{at}/limits"), faults),
+        limits,
+        timeout_ms,
         approval: approval.is_some(),
         id: id?.to_owned(),
         uses: uses.to_owned(),

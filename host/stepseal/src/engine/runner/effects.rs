@@ -7,6 +7,7 @@ use stepseal_sandbox::Outcome as SandboxOutcome;
 
 use super::attempt::{self, Authorized, Bench, Finish, Progress, Ran, Ready, Unready, View};
 use super::basis::Basis;
+use super::end::TASK_TIMEOUT;
 use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
@@ -38,7 +39,7 @@ impl Runner {
 
     async fn ready(&mut self, ready: Ready) -> Result<(), RunError> {
         let index = ready.view.index;
-        if self.row.cancel || self.failing() {
+        if self.is_stopping() || self.failing() {
             self.in_flight.remove(&index);
             return Ok(());
         }
@@ -156,10 +157,21 @@ impl Runner {
 
     async fn ran(&mut self, mut ran: Ran) -> Result<(), RunError> {
         let index = ran.authorized.view.index;
-        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.row.cancel {
+        if matches!(ran.run.outcome, SandboxOutcome::Busy(_)) && !self.is_stopping() {
             // Nothing ran, for want of room: that is no attempt.
             self.running.add(attempt::run(ran.authorized));
             return Ok(());
+        }
+        let was_stopped = matches!(
+            ran.run.outcome,
+            SandboxOutcome::Busy(_) | SandboxOutcome::Cancelled
+        );
+        if was_stopped && self.handle.is_over_time() {
+            ran.finish = Finish::Failed {
+                status: Status::Timeout,
+                code: Some(TASK_TIMEOUT.to_owned()),
+                message: Some(self.task_timeout()),
+            };
         }
         if !ran.authorized.bench.effects {
             self.in_flight.remove(&index);
@@ -290,7 +302,7 @@ impl Runner {
                 ..
             } => self.emit(Event::StepCancelled { step }),
             Finish::Failed { status, .. } => {
-                let again = *status == Status::Unavailable && !self.row.cancel;
+                let again = *status == Status::Unavailable && !self.is_stopping();
                 self.emit(Event::StepFailed {
                     step: step.clone(),
                     attempt,

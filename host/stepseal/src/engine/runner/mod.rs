@@ -9,6 +9,7 @@
 mod attempt;
 mod basis;
 mod effects;
+mod end;
 mod settle;
 mod side;
 
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepseal_receipts::record::{self, Kind, Outcome, Record, Status};
+use stepseal_receipts::record::{self, Kind, Record};
 use stepseal_receipts::state::{StepState, TaskState};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::Cancel;
@@ -43,7 +44,7 @@ const SIDE_BY_SIDE_MAX: usize = 8;
 /// How long what happened may stay in memory while other steps of the task run. People and clients watch.
 const SHOW_AFTER: Duration = Duration::from_millis(250);
 
-/// How often a task with running steps looks for retries that are due and approvals that lapsed.
+/// How often a task with running steps looks for approvals that lapsed.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a runner gave up. The task itself is as it was last committed.
@@ -81,6 +82,8 @@ pub(crate) struct Handle {
     lost: AtomicBool,
     notify: Notify,
     cancel: Cancel,
+    /// The task has had all its time. It stays so when it is loaded again, whatever the clock says by then.
+    over_time: AtomicBool,
     /// Steps that were given to the sandbox and whose end is not stored yet, with their attempts. Nothing is stored of a pure step
     /// before it ends, and people watch.
     in_sandbox: Mutex<BTreeMap<usize, u32>>,
@@ -98,6 +101,16 @@ impl Handle {
         // In this order: a runner that sees the guest stop must know why.
         self.poke();
         self.cancel.cancel();
+    }
+
+    /// The task's time is over: what runs of it stops.
+    fn run_out(&self) {
+        self.over_time.store(true, Ordering::SeqCst);
+        self.cancel.cancel();
+    }
+
+    fn is_over_time(&self) -> bool {
+        self.over_time.load(Ordering::SeqCst)
     }
 
     /// The task is another host's: what runs of it here is for nothing.
@@ -246,6 +259,11 @@ impl Runner {
                 self.stop().await?;
                 break;
             }
+            let looked = self.now();
+            if self.handle.is_over_time() || self.deadline().is_some_and(|at| at <= looked) {
+                self.run_out().await?;
+                break;
+            }
             if std::mem::take(&mut self.look) {
                 self.settle().await?;
             }
@@ -263,7 +281,7 @@ impl Runner {
                 continue;
             }
             let handle = Arc::clone(&self.handle);
-            let rest = self.rest();
+            let rest = self.rest(looked);
             tokio::select! {
                 Some(progress) = self.running.next() => self.take(progress).await?,
                 () = handle.notify.notified() => self.running.part(),
@@ -273,13 +291,40 @@ impl Runner {
         Ok(())
     }
 
-    /// How long steps may run before something else is due.
-    fn rest(&self) -> Duration {
-        let Some(since) = self.pending.since else {
-            return LOOK_UP_EVERY;
-        };
-        let now = self.engine.0.clock.now().unix_ms();
-        SHOW_AFTER.saturating_sub(Duration::from_millis(now.saturating_sub(since.unix_ms())))
+    /// How long steps may run before something is due that was not when the task was looked at.
+    fn rest(&self, looked: Timestamp) -> Duration {
+        let now = self.now();
+        let shown = self
+            .pending
+            .since
+            .map(|since| SHOW_AFTER.saturating_sub(between(since, now)));
+        // What was due then waits for something else.
+        let due = self
+            .times()
+            .filter(|at| *at > looked)
+            .map(|at| between(now, at));
+        due.chain(shown).fold(LOOK_UP_EVERY, Duration::min)
+    }
+
+    /// Points in time at which the task goes on by itself.
+    fn times(&self) -> impl Iterator<Item = Timestamp> {
+        let pending = (0..self.task.steps.len())
+            .filter(|index| self.task.step_state(*index) == StepState::Pending);
+        let retries = pending.filter_map(|index| self.task.steps[index].retry_at);
+        retries.chain(self.deadline())
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.task.plan.deadline(self.row.task.created)
+    }
+
+    /// Whether what is left of the task is being given up.
+    fn is_stopping(&self) -> bool {
+        self.row.cancel || self.handle.is_over_time()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.engine.0.clock.now()
     }
 
     /// While steps run: shows what happened beside them, and takes up what has come due.
@@ -332,7 +377,7 @@ impl Runner {
     fn is_due(&self, index: usize) -> bool {
         self.task.steps[index]
             .retry_at
-            .is_none_or(|at| at <= self.engine.0.clock.now())
+            .is_none_or(|at| at <= self.now())
     }
 
     /// Whether a step has failed for good, so that no other is begun.
@@ -356,13 +401,7 @@ impl Runner {
         if self.task.state == TaskState::Running {
             self.emit(Event::TaskWaiting {})?;
         }
-        let retry = self
-            .task
-            .steps
-            .iter()
-            .filter(|step| step.state.0 == StepState::Pending)
-            .filter_map(|s| s.retry_at);
-        let mut wake = retry.min();
+        let mut wake = self.times().min();
         for index in 0..self.task.steps.len() {
             if self.task.step_state(index) == StepState::Waiting
                 && let Some(expires) = self.approval_expiry(index).await?
@@ -371,92 +410,6 @@ impl Runner {
             }
         }
         self.flush_until(wake, false).await
-    }
-
-    /// Ends the task: what is left is skipped, and the last record says how it ended.
-    async fn close(&mut self) -> Result<(), RunError> {
-        let mut reason = String::new();
-        let mut worst = Status::Ok;
-        for index in 0..self.task.steps.len() {
-            let step = self.task.plan.steps[index].id.clone();
-            let said = self.task.steps[index].message.clone().unwrap_or_default();
-            match self.task.step_state(index) {
-                StepState::Denied if worst != Status::Denied => {
-                    (worst, reason) = (Status::Denied, format!("step {step} was denied: {said}"));
-                }
-                StepState::Failed if worst == Status::Ok => {
-                    (worst, reason) = (Status::Failed, format!("step {step} failed: {said}"));
-                }
-                StepState::Pending => self.emit(Event::StepSkipped { step })?,
-                StepState::Waiting => {
-                    self.void_approval(index).await?;
-                    self.emit(Event::StepCancelled { step })?;
-                }
-                _ => {}
-            }
-        }
-        let reason = super::schema::text(&reason, super::schema::MESSAGE_BYTES_MAX);
-        self.end(match worst {
-            Status::Ok => Event::TaskSucceeded {},
-            Status::Denied => Event::TaskDenied { reason },
-            _ => Event::TaskFailed { reason },
-        })
-        .await
-    }
-
-    /// Cancels what is left, once nothing runs any more.
-    async fn stop(&mut self) -> Result<(), RunError> {
-        self.handle.cancel.cancel();
-        while let Some(progress) = self.running.next().await {
-            self.take(progress).await?;
-        }
-        for index in 0..self.task.steps.len() {
-            let step = self.task.plan.steps[index].id.clone();
-            match self.task.step_state(index) {
-                StepState::Waiting => {
-                    self.void_approval(index).await?;
-                    self.emit(Event::StepCancelled { step })?;
-                }
-                // Authorised in the database, and nobody ran it to its end: a crash came between.
-                StepState::Running => self.abandon(index).await?,
-                state if !state.is_final() => self.emit(Event::StepCancelled { step })?,
-                _ => {}
-            }
-        }
-        self.end(Event::TaskCancelled {}).await
-    }
-
-    /// The last event and the last record of a task.
-    async fn end(&mut self, event: Event) -> Result<(), RunError> {
-        let (status, reason) = match &event {
-            Event::TaskSucceeded {} => (Status::Ok, None),
-            Event::TaskDenied { reason } => (Status::Denied, Some(reason.clone())),
-            Event::TaskCancelled {} => (Status::Cancelled, None),
-            Event::TaskFailed { reason } => (Status::Failed, Some(reason.clone())),
-            _ => unreachable!("not the end of a task"),
-        };
-        // Looked at whatever the other way out: a task that ends must have begun.
-        if event != (Event::TaskCancelled {}) {
-            self.begin()?;
-        }
-        self.emit(event)?;
-        let now = self.engine.0.clock.now();
-        let (records, head) = (self.task.records + 1, self.task.head);
-        self.record(Kind::TaskClose, |record| {
-            record.plan = None;
-            record.time = Some(record::Span {
-                start: now,
-                end: now,
-            });
-            record.outcome = Some(Outcome {
-                status,
-                code: None,
-                message: reason,
-            });
-            record.records = Some(records);
-            record.head = head;
-        })?;
-        self.flush_until(None, false).await
     }
 
     /// Says that the task goes on, where it has not been said.
@@ -589,6 +542,10 @@ impl Runner {
             }
         }
     }
+}
+
+fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::from_millis(later.unix_ms().saturating_sub(earlier.unix_ms()))
 }
 
 /// An event as the store takes it.

@@ -209,7 +209,7 @@ impl Runner {
     }
 
     /// The attempt as it was judged, under the rules in force now.
-    async fn authorized_before(
+    pub(super) async fn authorized_before(
         &mut self,
         index: usize,
         approvals: Vec<Given>,

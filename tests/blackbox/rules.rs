@@ -1,0 +1,190 @@
+//! What a plan says of time and of failure: kept over restarts, recorded, and refused where it cannot be kept.
+
+use serde_json::{Value, json};
+use stepseal_receipts::record::{Kind, Outcome, Record, Status};
+
+use crate::host::tasks::{id, one_step};
+use crate::host::{Host, eventually};
+
+/// More than any test waits for.
+const FUEL: u64 = 1_000_000_000_000;
+
+/// Lets a step run for longer than any test waits.
+fn endless() -> Value {
+    json!({"limits": {"fuel": FUEL, "wall_ms": 600_000}})
+}
+
+fn states(task: &Value) -> Vec<(&str, &str)> {
+    let steps = task["steps"].as_array().unwrap().iter();
+    steps
+        .map(|step| {
+            let text = |member: &str| step[member].as_str().unwrap();
+            (text("id"), text("state"))
+        })
+        .collect()
+}
+
+/// The submission, with these members in its only step.
+fn with(mut submission: Value, of_step: &Value) -> Value {
+    let step = submission["plan"]["steps"][0].as_object_mut().unwrap();
+    step.extend(of_step.as_object().unwrap().clone());
+    submission
+}
+
+fn records(host: &Host, task: &str) -> Vec<Record> {
+    let records = host.receipt_verified(task).records.into_iter();
+    records.map(|(_, record)| record).collect()
+}
+
+/// How the attempts of a step ended that failed, first the first.
+fn failures(host: &Host, task: &str, step: &str) -> Vec<Outcome> {
+    let records = records(host, task).into_iter();
+    let failed = records.filter(|record| record.kind == Kind::StepFailed);
+    let of_step = failed.filter(|record| record.step.as_ref().unwrap().id == step);
+    of_step.map(|record| record.outcome.unwrap()).collect()
+}
+
+/// Whether it ended because the task's time was over.
+fn is_task_timeout(outcome: &Outcome) -> bool {
+    (outcome.status, outcome.code.as_deref()) == (Status::Timeout, Some("task-timeout"))
+}
+
+#[test]
+fn a_step_ends_at_its_timeout_and_its_record_says_that_it_was_its_own() {
+    let host = Host::with_guests();
+    host.grant("hostile", &endless());
+    let loops = with(
+        one_step("hostile/loop", &json!({})),
+        &json!({"timeout_ms": 30}),
+    );
+    let checked = host.post("/v1/plans/check", &loops).expect(200).json();
+    assert_eq!(checked["steps"][0]["timeout_ms"], 30, "{checked:#}");
+    let task = id(&host.submit_and_wait(&loops));
+    host.task_in(&task, "failed");
+    let outcome = &failures(&host, &task, "only")[0];
+    assert_eq!((outcome.status, &outcome.code), (Status::Timeout, &None));
+    assert_eq!(records(&host, &task)[1].limits.unwrap().wall_ms, 30);
+}
+
+#[test]
+fn what_a_plan_says_of_time_and_failure_is_refused_with_its_place() {
+    let host = Host::with_guests();
+    let faults = |of_step: &Value| {
+        let submission = with(one_step("hostile/echo", &json!(1)), of_step);
+        let faults = host.post("/v1/tasks", &submission).faults(422, "invalid");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].strip_prefix("/plan/steps/0").unwrap().to_owned()
+    };
+    for (said, place) in [
+        (json!({"timeout_ms": 0}), "/timeout_ms"),
+        (json!({"timeout_ms": "1s"}), "/timeout_ms"),
+        // More than the grant gives, which is 10 s unless it says so, and more than it could.
+        (json!({"timeout_ms": 10_001}), "/timeout_ms"),
+        (json!({"timeout_ms": 600_001}), "/timeout_ms"),
+        (
+            json!({"timeout_ms": 10, "limits": {"wall_ms": 10}}),
+            "/timeout_ms",
+        ),
+    ] {
+        assert_eq!(faults(&said), place, "{said}");
+    }
+    let mut submission = one_step("hostile/echo", &json!(1));
+    submission["plan"]["timeout_ms"] = json!(31 * 86_400_000_u64 + 1);
+    let found = host.post("/v1/tasks", &submission).faults(422, "invalid");
+    assert_eq!(found, ["/plan/timeout_ms"]);
+    assert_eq!(host.get("/v1/tasks")["items"], json!([]));
+}
+
+#[test]
+fn a_task_that_has_had_its_time_fails_whatever_it_does_and_its_receipt_says_why() {
+    let host = Host::with_guests();
+    host.grant("hostile", &endless());
+    let submission = json!({"plan": {"timeout_ms": 400, "steps": [
+        {"id": "first", "uses": "hostile/echo", "with": 1},
+        {"id": "asks", "uses": "hostile/echo", "approval": "required"},
+        {"id": "runs", "uses": "hostile/loop", "needs": ["first"], "retry": {"max_attempts": 9}},
+        {"id": "again", "uses": "hostile/unavailable-until", "with": {"attempt": 9}, "retry": {"max_attempts": 9, "backoff_ms": 3_600_000}},
+        {"id": "never", "uses": "hostile/echo", "needs": ["runs"]},
+    ]}});
+    let checked = host.post("/v1/plans/check", &submission).expect(200).json();
+    assert_eq!(checked["timeout_ms"], 400, "{checked:#}");
+    let task = host.task_in(&id(&host.submit(&submission)), "failed");
+    assert_eq!(
+        states(&task),
+        [
+            ("first", "succeeded"),
+            ("asks", "failed"),
+            ("runs", "failed"),
+            ("again", "failed"),
+            ("never", "skipped")
+        ]
+    );
+    assert!(task["reason"].as_str().unwrap().contains("400 ms"));
+    let task = id(&task);
+    for step in ["asks", "runs"] {
+        let outcomes = failures(&host, &task, step);
+        assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+        assert!(is_task_timeout(&outcomes[0]), "{outcomes:?}");
+    }
+    let outcomes = failures(&host, &task, "again");
+    assert_eq!(outcomes[0].status, Status::Unavailable);
+    assert!(is_task_timeout(&outcomes[1]), "{outcomes:?}");
+    // It was stopped, and is not said to have been idle.
+    let mut records = records(&host, &task).into_iter();
+    let ran = records.find(|record| record.step.as_ref().is_some_and(|step| step.id == "runs"));
+    let fuel = ran.unwrap().fuel.unwrap();
+    assert!(0 < fuel.used && fuel.used < FUEL, "{fuel:?}");
+    let approvals = host.get(format!("/v1/approvals?task={task}"));
+    assert_eq!(approvals["items"][0]["state"], "void");
+}
+
+#[test]
+fn time_goes_by_for_a_task_that_waits_and_while_its_host_is_down() {
+    let host = Host::with_guests();
+    let mut asks = with(
+        one_step("hostile/echo", &json!(1)),
+        &json!({"approval": "required"}),
+    );
+    asks["plan"]["timeout_ms"] = json!(1_000);
+    let task = id(&host.submit(&asks));
+    host.approval_of(&task);
+    let host = Host::on(host.kill());
+    host.task_in(&task, "failed");
+    let outcomes = failures(&host, &task, "only");
+    assert!(
+        outcomes.len() == 1 && is_task_timeout(&outcomes[0]),
+        "{outcomes:?}"
+    );
+    // Nothing of it ever ran.
+    assert!(
+        records(&host, &task)
+            .iter()
+            .all(|record| record.fuel.is_none())
+    );
+}
+
+fn cancel(host: &Host, task: &str) -> Value {
+    host.call("POST", format!("/v1/tasks/{task}/cancel"))
+        .send()
+        .expect(200);
+    host.task_in(task, "cancelled")
+}
+
+#[test]
+fn cancelling_stops_an_endless_guest_long_before_its_limits() {
+    let host = Host::with_guests();
+    host.grant("hostile", &endless());
+    let task = id(&host.submit(&one_step("hostile/loop", &json!({}))));
+    eventually("its step runs", || {
+        (host.task(&task)["steps"][0]["state"] == "running").then_some(())
+    });
+    let cancelled = cancel(&host, &task);
+    assert_eq!(cancelled["steps"][0]["status"], "cancelled");
+    let records = records(&host, &task);
+    let cut = &records[1];
+    // Neither limit had to stop it: with this fuel it would run for minutes.
+    assert_eq!(cut.outcome.as_ref().unwrap().status, Status::Cancelled);
+    let fuel = cut.fuel.unwrap();
+    assert!(0 < fuel.used && fuel.used < fuel.limit / 4, "{fuel:?}");
+    assert_eq!((fuel.limit, cut.limits.unwrap().wall_ms), (FUEL, 600_000));
+}
