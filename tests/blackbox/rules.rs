@@ -85,6 +85,20 @@ fn what_a_plan_says_of_time_and_failure_is_refused_with_its_place() {
             json!({"timeout_ms": 10, "limits": {"wall_ms": 10}}),
             "/timeout_ms",
         ),
+        (
+            json!({"retry": {"backoff_ms": 100, "backoff_max_ms": 99}}),
+            "/retry/backoff_max_ms",
+        ),
+        (
+            json!({"retry": {"backoff_factor": 11}}),
+            "/retry/backoff_factor",
+        ),
+        (
+            json!({"retry": {"on": ["unavailable", "denied"]}}),
+            "/retry/on/1",
+        ),
+        (json!({"retry": {"on": []}}), "/retry/on"),
+        (json!({"retry": {"jitter": true}}), "/retry/jitter"),
     ] {
         assert_eq!(faults(&said), place, "{said}");
     }
@@ -161,6 +175,40 @@ fn time_goes_by_for_a_task_that_waits_and_while_its_host_is_down() {
             .iter()
             .all(|record| record.fuel.is_none())
     );
+}
+
+#[test]
+fn a_step_is_tried_again_after_the_outcomes_that_its_plan_names_and_after_no_others() {
+    let host = Host::with_guests();
+    let tried = |uses: &str, of_step: Value| {
+        let submission = with(one_step(uses, &json!({})), &of_step);
+        let task = id(&host.submit(&submission));
+        host.task_in(&task, "failed");
+        failures(&host, &task, "only").len()
+    };
+    let retry = |on: Value| json!({"max_attempts": 3, "backoff_ms": 1, "on": on});
+    assert_eq!(
+        tried("hostile/panic", json!({"retry": retry(json!(["trap"]))})),
+        3
+    );
+    assert_eq!(
+        tried("hostile/panic", json!({"retry": retry(json!(["timeout"]))})),
+        1
+    );
+    assert_eq!(
+        tried(
+            "hostile/panic",
+            json!({"retry": {"max_attempts": 3, "backoff_ms": 1}})
+        ),
+        1,
+        "a trap is the step's own fault unless the plan says else"
+    );
+    host.grant("hostile", &endless());
+    let timed = json!({"timeout_ms": 30, "retry": {"max_attempts": 2, "backoff_ms": 1}});
+    assert_eq!(tried("hostile/loop", timed.clone()), 2);
+    let mut not_timeouts = timed;
+    not_timeouts["retry"]["on"] = json!(["unavailable"]);
+    assert_eq!(tried("hostile/loop", not_timeouts), 1);
 }
 
 fn cancel(host: &Host, task: &str) -> Value {

@@ -9,7 +9,7 @@ use stepseal_receipts::record::Status;
 use stepseal_receipts::time::Timestamp;
 
 use super::payload::StoredPayload;
-use super::verdict::Judgement;
+use super::verdict::{Judgement, WhyAgain};
 
 /// One thing that happened to a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,15 +133,18 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fuel: Option<u64>,
     },
-    /// The plan allows another attempt.
+    /// There is to be another attempt.
     #[serde(rename = "step.retrying")]
     StepRetrying {
         /// The step's id in the plan.
         step: String,
         /// The attempt that failed.
         attempt: u32,
-        /// When the next one may begin.
-        at: Timestamp,
+        /// When the next one may begin. Not `at`, which is when an event happened.
+        not_before: Timestamp,
+        /// Why a person is asked for it, where the plan does not allow it by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asks: Option<WhyAgain>,
     },
     /// What the approval was bound to changed, and the step is judged again; or the task's time is over.
     #[serde(rename = "step.voided")]

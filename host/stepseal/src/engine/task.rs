@@ -16,7 +16,7 @@ use stepseal_receipts::time::Timestamp;
 use super::event::Event;
 use super::payload::{Payload, StoredPayload};
 use super::plan::Plan;
-use super::verdict::Judgement;
+use super::verdict::{Ask, Judgement, WhyAgain};
 use super::{Engine, EngineError};
 use crate::store::TaskRow;
 
@@ -66,6 +66,9 @@ pub(crate) struct StepProgress {
     pub(crate) value: Option<Arc<Value>>,
     /// When the next attempt may begin.
     pub(crate) retry_at: Option<Timestamp>,
+    /// What a person must be asked before the next attempt, or was before this one, because of the attempt before. It stays when the
+    /// rules change and the step is judged again.
+    pub(crate) again: Option<Ask>,
     pub(crate) status: Option<Status>,
     pub(crate) message: Option<String>,
     pub(crate) fuel: Option<u64>,
@@ -186,6 +189,7 @@ impl Task {
                 *step = StepProgress {
                     state: step.state,
                     attempt: *attempt,
+                    again: step.again.take(),
                     ..StepProgress::default()
                 };
                 step.judged = Some(JudgedAttempt {
@@ -227,14 +231,22 @@ impl Task {
                 step.message.clone_from(message);
                 step.fuel = *fuel;
             }
-            Event::StepRetrying { step, at, .. } => {
-                self.move_step(step, StepEvent::Retry)?.retry_at = Some(*at);
+            Event::StepRetrying {
+                step,
+                not_before,
+                asks,
+                ..
+            } => {
+                let step = self.move_step(step, StepEvent::Retry)?;
+                step.retry_at = Some(*not_before);
+                step.again = asks.map(WhyAgain::ask);
             }
             Event::StepVoided { step, attempt, .. } => {
                 let step = self.move_step(step, StepEvent::Void)?;
                 // The same attempt is judged again.
                 *step = StepProgress {
                     attempt: attempt - 1,
+                    again: step.again.take(),
                     ..StepProgress::default()
                 };
             }

@@ -189,21 +189,47 @@ impl Composed {
     }
 }
 
+/// Why a person is asked for another attempt, whatever policies say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhyAgain {
+    /// The attempt before may have had its effect, and the plan allows no other by itself.
+    OutcomeUnknown,
+}
+
+impl WhyAgain {
+    pub(crate) fn ask(self) -> Ask {
+        let (code, reason) = match self {
+            Self::OutcomeUnknown => (
+                "outcome-unknown",
+                "The host stopped while this step ran, and what it asked the network for may have happened. Run it again?",
+            ),
+        };
+        Ask {
+            by: "host".to_owned(),
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            role: None,
+            approvers: 1,
+        }
+    }
+}
+
 /// What is asked besides the policies.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Circumstances {
     /// The step can touch the world.
     pub(crate) effectful: bool,
     /// The plan itself asks for a person.
     pub(crate) plan_asks: bool,
-    /// An attempt before it may have had its effect, and the plan allows no other.
-    pub(crate) outcome_unknown: bool,
+    /// What a person is asked because of the attempt before.
+    pub(crate) again: Option<Ask>,
 }
 
 /// Composes the verdicts on a step: any `deny` denies; else every `needs-approval` is asked; else one `allow` of stage `before-step`
 /// allows; else a pure step runs and an effectful one waits for a person. A policy in mode `monitor` counts for nothing, and an
 /// `allow` of stage `plan` allows no step by itself.
-pub(crate) fn compose(judgements: &[Judgement], circumstances: Circumstances) -> Composed {
+pub(crate) fn compose(judgements: &[Judgement], circumstances: &Circumstances) -> Composed {
     if let Some(denial) = denial(judgements) {
         return denial;
     }
@@ -226,15 +252,7 @@ pub(crate) fn compose(judgements: &[Judgement], circumstances: Circumstances) ->
             approvers: 1,
         });
     }
-    if circumstances.outcome_unknown {
-        asks.push(Ask {
-            by: "host".to_owned(),
-            code: "outcome-unknown".to_owned(),
-            reason: "The host stopped while this step ran, and what it asked the network for may have happened. Run it again?".to_owned(),
-            role: None,
-            approvers: 1,
-        });
-    }
+    asks.extend(circumstances.again.clone());
     if !asks.is_empty() {
         return Composed::Ask(asks);
     }
@@ -302,20 +320,20 @@ mod tests {
     const EFFECT: Circumstances = Circumstances {
         effectful: true,
         plan_asks: false,
-        outcome_unknown: false,
+        again: None,
     };
     const PURE: Circumstances = Circumstances {
         effectful: false,
         plan_asks: false,
-        outcome_unknown: false,
+        again: None,
     };
 
     #[test]
     fn a_pure_step_runs_and_an_effectful_one_waits_where_no_policy_applies() {
         let silent = [judged(Stage::BeforeStep, VerdictKind::NotApplicable)];
         for none in [&[][..], &silent[..]] {
-            assert_eq!(compose(none, PURE), Composed::Allow);
-            let Composed::Ask(asks) = compose(none, EFFECT) else {
+            assert_eq!(compose(none, &PURE), Composed::Allow);
+            let Composed::Ask(asks) = compose(none, &EFFECT) else {
                 panic!("an effectful step ran without leave")
             };
             assert_eq!(asks[0].by, "baseline");
@@ -328,14 +346,14 @@ mod tests {
         let ask = judged(Stage::BeforeStep, VerdictKind::NeedsApproval);
         let deny = judged(Stage::BeforeStep, VerdictKind::Deny);
         assert_eq!(
-            compose(std::slice::from_ref(&allow), EFFECT),
+            compose(std::slice::from_ref(&allow), &EFFECT),
             Composed::Allow
         );
         assert_eq!(
-            compose(&[allow.clone(), ask.clone()], EFFECT).as_str(),
+            compose(&[allow.clone(), ask.clone()], &EFFECT).as_str(),
             "needs-approval"
         );
-        assert_eq!(compose(&[ask, allow, deny], PURE).as_str(), "deny");
+        assert_eq!(compose(&[ask, allow, deny], &PURE).as_str(), "deny");
     }
 
     #[test]
@@ -344,14 +362,14 @@ mod tests {
         let plan = Circumstances {
             effectful: false,
             plan_asks: true,
-            outcome_unknown: false,
+            again: None,
         };
-        let Composed::Ask(asks) = compose(&[ask.clone(), ask], plan) else {
+        let Composed::Ask(asks) = compose(&[ask.clone(), ask], &plan) else {
             panic!("nobody was asked")
         };
         assert_eq!(asks.len(), 3);
         assert_eq!(
-            compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], plan).as_str(),
+            compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], &plan).as_str(),
             "needs-approval"
         );
     }
@@ -359,17 +377,17 @@ mod tests {
     #[test]
     fn after_an_attempt_whose_outcome_nobody_knows_a_person_is_asked_whatever_policies_say() {
         let unknown = Circumstances {
-            outcome_unknown: true,
+            again: Some(WhyAgain::OutcomeUnknown.ask()),
             ..EFFECT
         };
         let Composed::Ask(asks) =
-            compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], unknown)
+            compose(&[judged(Stage::BeforeStep, VerdictKind::Allow)], &unknown)
         else {
             panic!("nobody was asked")
         };
         assert_eq!(asks[0].code, "outcome-unknown");
         let deny = judged(Stage::BeforeStep, VerdictKind::Deny);
-        assert_eq!(compose(&[deny], unknown).as_str(), "deny");
+        assert_eq!(compose(&[deny], &unknown).as_str(), "deny");
     }
 
     #[test]
@@ -378,14 +396,14 @@ mod tests {
         deny.mode = Mode::Monitor;
         let mut allow = judged(Stage::BeforeStep, VerdictKind::Allow);
         allow.mode = Mode::Monitor;
-        assert_eq!(compose(&[deny], PURE), Composed::Allow);
-        assert_eq!(compose(&[allow], EFFECT).as_str(), "needs-approval");
+        assert_eq!(compose(&[deny], &PURE), Composed::Allow);
+        assert_eq!(compose(&[allow], &EFFECT).as_str(), "needs-approval");
     }
 
     #[test]
     fn an_allow_of_the_plan_allows_no_step_by_itself() {
         assert_eq!(
-            compose(&[judged(Stage::Plan, VerdictKind::Allow)], EFFECT).as_str(),
+            compose(&[judged(Stage::Plan, VerdictKind::Allow)], &EFFECT).as_str(),
             "needs-approval"
         );
     }

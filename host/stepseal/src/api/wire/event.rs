@@ -68,14 +68,17 @@ impl TryFrom<EventRow> for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::event as engine;
+    use stepseal_receipts::record::Status;
 
-    #[test]
-    fn an_event_survives_the_stream() {
+    fn survives(event: &engine::Event) {
+        let at = Timestamp::from_unix_ms(1_000).unwrap();
+        let kind = event.kind().to_owned();
         let row = EventRow {
             n: 7,
-            at: Timestamp::from_unix_ms(1_000).unwrap(),
-            kind: "step.failed".to_owned(),
-            body: r#"{"step":"pay","attempt":2,"message":"two\nlines"}"#.to_owned(),
+            at,
+            kind: kind.clone(),
+            body: serde_json::to_string(event).unwrap(),
         };
         let event = Event::try_from(row).unwrap();
         let data = event.data().unwrap();
@@ -84,9 +87,25 @@ mod tests {
             "{data}"
         );
         assert!(!data.contains('\n'), "{data}");
-        assert_eq!(
-            Event::from_data(7, "step.failed".to_owned(), &data).unwrap(),
-            event
-        );
+        assert_eq!(Event::from_data(7, kind, &data).unwrap(), event);
+    }
+
+    #[test]
+    fn an_event_survives_the_stream() {
+        survives(&engine::Event::StepFailed {
+            step: "pay".to_owned(),
+            attempt: 2,
+            status: Status::Failed,
+            code: None,
+            message: Some("two\nlines".to_owned()),
+            fuel: None,
+        });
+        // It has a time beside that of the event.
+        survives(&engine::Event::StepRetrying {
+            step: "pay".to_owned(),
+            attempt: 2,
+            not_before: Timestamp::from_unix_ms(9_000).unwrap(),
+            asks: None,
+        });
     }
 }

@@ -81,7 +81,7 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub needs: Vec<String>,
-    /// What to do where the plugin says that it is unavailable.
+    /// How often it is tried, and after what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub retry: Option<Retry>,
@@ -100,17 +100,43 @@ pub struct PlanStep {
 }
 
 /// When to try again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// Attempts in all, the first included.
+    /// Attempts in all, the first included: 1 to 100, and 1 where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub max_attempts: Option<u32>,
-    /// Milliseconds before the second attempt; it grows from there.
+    /// The longest wait before the second attempt, in milliseconds; 1000 where it is absent. How long each wait is, is left to chance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub backoff_ms: Option<u64>,
+    /// How many times as long each further wait may be: 1 to 10, and 2 where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub backoff_factor: Option<u64>,
+    /// The longest wait that this grows to; an hour at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub backoff_max_ms: Option<u64>,
+    /// Outcomes that are followed by another attempt, out of `unavailable`, `timeout`, `out-of-memory`, `out-of-fuel` and `trap`; the first
+    /// two where it is absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, example = json!(["unavailable", "timeout"]))]
+    pub on: Vec<String>,
+}
+
+impl From<engine::Retry> for Retry {
+    fn from(retry: engine::Retry) -> Self {
+        let on = retry.on.iter().map(|status| status.as_str().to_owned());
+        Self {
+            max_attempts: Some(retry.max_attempts),
+            backoff_ms: Some(retry.backoff_ms),
+            backoff_factor: Some(retry.backoff_factor),
+            backoff_max_ms: Some(retry.backoff_max_ms),
+            on: on.collect(),
+        }
+    }
 }
 
 /// What one policy said.
@@ -184,6 +210,8 @@ pub struct CheckedStep {
     pub input_known: bool,
     /// Milliseconds that one attempt may take: what the grant gives, or less where the plan says so.
     pub timeout_ms: u64,
+    /// How often it is tried, and after what, with what holds where the plan does not say.
+    pub retry: Retry,
     /// What the policies say.
     pub verdicts: Vec<Verdict>,
     /// `allow`, `needs-approval` or `deny`; `unknown` where the input is not known.
@@ -203,6 +231,7 @@ impl From<engine::CheckedStep> for CheckedStep {
             needs: step.needs,
             input_known: step.input_known,
             timeout_ms: step.timeout_ms,
+            retry: step.retry.into(),
             verdicts: verdicts(step.verdicts),
             verdict: step.verdict.to_owned(),
         }

@@ -10,7 +10,7 @@ use stepseal_sandbox::{Capability, Stage, is_pure};
 
 use super::refs::{Root, references};
 use super::submission::{Draft, DraftStep, Faults, Pin, read};
-use super::{INPUT_DEPTH_MAX, Plan, PlannedStep, Submission, Unresolved, resolve};
+use super::{INPUT_DEPTH_MAX, Plan, PlannedStep, Retry, Submission, Unresolved, resolve};
 use crate::engine::components::Plugin;
 use crate::engine::grants::wall_ms;
 use crate::engine::payload::Sealed;
@@ -41,6 +41,8 @@ pub struct CheckedStep {
     pub input_known: bool,
     /// Milliseconds that one attempt may take: what the grant gives, or less where the plan says so.
     pub timeout_ms: u64,
+    /// How often it is tried, and after what.
+    pub retry: Retry,
     /// What the policies say of this step.
     pub verdicts: Vec<VerdictView>,
     /// `allow`, `needs-approval`, `deny`, or `unknown` where the input is not known yet.
@@ -156,10 +158,10 @@ impl Engine {
                 judgements.extend(said);
                 verdict = compose(
                     &judgements,
-                    Circumstances {
+                    &Circumstances {
                         effectful: step.effects,
                         plan_asks: step.approval,
-                        outcome_unknown: false,
+                        again: None,
                     },
                 )
                 .as_str();
@@ -175,6 +177,7 @@ impl Engine {
                 effectful: step.effects,
                 needs: step.needs.clone(),
                 input_known: pinned.known_inputs[i].is_some(),
+                retry: step.retry.clone(),
                 timeout_ms: wall_ms(&step.limits.below(rules.grant(&step.plugin).limits())),
                 verdicts: judgements[plan_judgements.len()..]
                     .iter()
@@ -314,7 +317,7 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
         component: plugin.row.digest,
         with: step.with.clone(),
         needs: step.needs.clone(),
-        retry: step.retry,
+        retry: step.retry.clone(),
         limits: step.limits,
         approval: step.approval,
         effects: effects(plugin, rules),

@@ -2,11 +2,13 @@
 
 pub(crate) mod check;
 mod refs;
+mod retry;
 mod submission;
 
 pub(crate) use check::Pinned;
 pub use check::{CheckedStep, PlanCheck, VerdictView};
 pub(crate) use refs::{INPUT_DEPTH_MAX, Unresolved, resolve};
+pub use retry::Retry;
 
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;
@@ -16,8 +18,8 @@ use super::grants::LimitsDocument;
 
 /// A submission as it came: the request body, parsed strictly but not yet checked.
 ///
-/// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms"},"limits":{...},"timeout_ms",
-/// "approval":"required"}],"timeout_ms"},"input":any,"agent":"...","labels":{...}}`
+/// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms","backoff_factor","backoff_max_ms","on"},
+/// "limits":{...},"timeout_ms","approval":"required"}],"timeout_ms"},"input":any,"agent":"...","labels":{...}}`
 pub type Submission = serde_json::Value;
 
 /// A plan whose every name is settled: what the task does, whatever is uploaded later.
@@ -59,7 +61,7 @@ pub struct PlannedStep {
     pub with: serde_json::Value,
     /// Ids of the steps it waits for, for data or not, in plan order.
     pub needs: Vec<String>,
-    /// What happens when it is `unavailable`.
+    /// How often it is tried, and after what.
     pub retry: Retry,
     /// Limits lower than the granted ones.
     pub limits: LimitsDocument,
@@ -67,51 +69,4 @@ pub struct PlannedStep {
     pub approval: bool,
     /// Its grants, when the task was accepted, let it touch the world.
     pub effects: bool,
-}
-
-/// How often and when an `unavailable` step is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retry {
-    /// All attempts, the first included.
-    pub max_attempts: u32,
-    /// Milliseconds before the second attempt; twice as long before each further one.
-    pub backoff_ms: u64,
-}
-
-/// The longest wait between two attempts, in milliseconds.
-const BACKOFF_MS_MAX: u64 = 3_600_000;
-
-impl Retry {
-    /// One attempt only.
-    pub const NEVER: Self = Self {
-        max_attempts: 1,
-        backoff_ms: 0,
-    };
-
-    /// Milliseconds to wait after `attempt` failed.
-    pub fn wait_ms(&self, attempt: u32) -> u64 {
-        let doublings = attempt.saturating_sub(1).min(32);
-        self.backoff_ms
-            .saturating_mul(1 << doublings)
-            .min(BACKOFF_MS_MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_wait_is_twice_the_one_before_up_to_an_hour() {
-        let retry = Retry {
-            max_attempts: 99,
-            backoff_ms: 500,
-        };
-        assert_eq!(
-            (1..=3).map(|n| retry.wait_ms(n)).collect::<Vec<_>>(),
-            [500, 1000, 2000]
-        );
-        assert_eq!(retry.wait_ms(99), BACKOFF_MS_MAX);
-    }
 }

@@ -16,10 +16,6 @@ const STEPS_MAX: usize = 256;
 const LABELS_MAX: usize = 32;
 /// Characters of an agent's name, a label's name or value.
 const TEXT_CHARS_MAX: usize = 128;
-/// Attempts of one step.
-const ATTEMPTS_MAX: u64 = 100;
-/// Milliseconds before the second attempt.
-const BACKOFF_MS_MAX: u64 = 3_600_000;
 /// The longest time that a task may be given, in milliseconds: 31 days.
 const TASK_TIMEOUT_MS_MAX: u64 = 31 * 86_400_000;
 /// Faults listed in one answer.
@@ -110,7 +106,7 @@ impl Faults {
         }
     }
 
-    fn unknown(&mut self, object: &Map<String, Value>, pointer: &str, known: &[&str]) {
+    pub(super) fn unknown(&mut self, object: &Map<String, Value>, pointer: &str, known: &[&str]) {
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
             self.add(
                 format!("{pointer}/{}", escape(name)),
@@ -119,7 +115,11 @@ impl Faults {
         }
     }
 
-    fn object<'a>(&mut self, value: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
+    pub(super) fn object<'a>(
+        &mut self,
+        value: &'a Value,
+        pointer: &str,
+    ) -> Option<&'a Map<String, Value>> {
         let object = value.as_object();
         if object.is_none() {
             self.add(pointer, "this must be an object");
@@ -127,7 +127,7 @@ impl Faults {
         object
     }
 
-    fn whole(
+    pub(super) fn whole(
         &mut self,
         value: Option<&Value>,
         pointer: &str,
@@ -284,7 +284,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         at: at.to_owned(),
         needs,
         input_known,
-        retry: read_retry(step.get("retry"), &format!("{at}/retry"), faults),
+        retry: Retry::read(step.get("retry"), &format!("{at}/retry"), faults),
         limits,
         timeout_ms,
         approval: approval.is_some(),
@@ -328,30 +328,6 @@ fn read_needs(
     all.sort();
     all.dedup();
     (all, known)
-}
-
-fn read_retry(retry: Option<&Value>, at: &str, faults: &mut Faults) -> Retry {
-    let Some(retry) = retry.and_then(|retry| faults.object(retry, at)) else {
-        return Retry::NEVER;
-    };
-    faults.unknown(retry, at, &["max_attempts", "backoff_ms"]);
-    let attempts = faults.whole(
-        retry.get("max_attempts"),
-        &format!("{at}/max_attempts"),
-        1,
-        1,
-        ATTEMPTS_MAX,
-    );
-    Retry {
-        max_attempts: u32::try_from(attempts).unwrap_or(1),
-        backoff_ms: faults.whole(
-            retry.get("backoff_ms"),
-            &format!("{at}/backoff_ms"),
-            1000,
-            0,
-            BACKOFF_MS_MAX,
-        ),
-    }
 }
 
 fn read_limits(limits: Option<&Value>, at: &str, faults: &mut Faults) -> LimitsDocument {

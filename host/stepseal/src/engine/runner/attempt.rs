@@ -24,7 +24,7 @@ use crate::engine::policies::Rules;
 use crate::engine::policy_input::{Judged, PolicyInput};
 use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
 use crate::engine::task::Task;
-use crate::engine::verdict::{Circumstances, Composed, Judgement, compose, denial};
+use crate::engine::verdict::{Ask, Circumstances, Composed, Judgement, compose, denial};
 use crate::engine::{Engine, EngineError, lock};
 use crate::store::OPERATOR;
 
@@ -55,6 +55,8 @@ pub(super) struct View {
     plan_judgements: Vec<Judgement>,
     pub(super) index: usize,
     pub(super) attempt: u32,
+    /// What a person is asked because of the attempt before.
+    again: Option<Ask>,
     handle: Arc<Handle>,
 }
 
@@ -79,6 +81,7 @@ impl View {
             plan_judgements: task.plan_judgements.clone(),
             index,
             attempt,
+            again: task.steps[index].again.clone(),
             handle: Arc::clone(handle),
         }
     }
@@ -271,8 +274,7 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     let circumstances = Circumstances {
         effectful: bench.effects,
         plan_asks: step.approval,
-        // Only an attempt that a stopped host left behind is followed by more of them than the plan wants.
-        outcome_unknown: view.attempt > step.retry.max_attempts,
+        again: view.again.clone(),
     };
     let everything: Vec<Judgement> = view
         .plan_judgements
@@ -280,7 +282,7 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
         .chain(&judgements)
         .cloned()
         .collect();
-    let composed = compose(&everything, circumstances);
+    let composed = compose(&everything, &circumstances);
     Ok(Progress::Ready(Box::new(Ready {
         view,
         bench,

@@ -12,7 +12,7 @@ use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
 use crate::engine::grants::recorded;
-use crate::engine::verdict::{Composed, Judgement};
+use crate::engine::verdict::{Composed, Judgement, WhyAgain};
 use crate::store::{CommitError, NewBlob};
 
 /// How often a step whose reads keep changing is run again before the attempt counts as failed. From the second time on it
@@ -302,21 +302,15 @@ impl Runner {
                 ..
             } => self.emit(Event::StepCancelled { step }),
             Finish::Failed { status, .. } => {
-                let again = *status == Status::Unavailable && !self.is_stopping();
                 self.emit(Event::StepFailed {
-                    step: step.clone(),
+                    step,
                     attempt,
                     status: *status,
                     code: outcome.code,
                     message: outcome.message,
                     fuel: Some(ran.run.fuel_used),
                 })?;
-                let retry = self.task.plan.steps[index].retry;
-                if again && attempt < retry.max_attempts {
-                    let at = self.engine.after(retry.wait_ms(attempt));
-                    self.emit(Event::StepRetrying { step, attempt, at })?;
-                }
-                Ok(())
+                self.try_again(index, attempt, *status, None)
             }
             Finish::Denied { code, message } => self.emit(Event::StepDenied {
                 step,
@@ -325,6 +319,35 @@ impl Runner {
                 message: message.clone(),
             }),
         }
+    }
+
+    /// Lets another attempt follow one that failed: where the plan allows it by itself, or, where it does not, where a person `asks` for
+    /// it.
+    pub(super) fn try_again(
+        &mut self,
+        index: usize,
+        attempt: u32,
+        status: Status,
+        asks: Option<WhyAgain>,
+    ) -> Result<(), RunError> {
+        let step = &self.task.plan.steps[index];
+        let is_planned = step.retry.follows(attempt, status);
+        let asks = asks.filter(|_| !is_planned);
+        if self.is_stopping() || !(is_planned || asks.is_some()) {
+            return Ok(());
+        }
+        let wait_ms = if is_planned {
+            step.retry.wait_ms(attempt, self.engine.0.clock.random())
+        } else {
+            0
+        };
+        let event = Event::StepRetrying {
+            step: step.id.clone(),
+            attempt,
+            not_before: self.engine.after(wait_ms),
+            asks,
+        };
+        self.emit(event)
     }
 
     fn record_result(

@@ -10,6 +10,7 @@ use crate::engine::approvals::{Ask, Decided, Shown, decision, decisions};
 use crate::engine::approvers::Given;
 use crate::engine::event::Event;
 use crate::engine::payload::Payload;
+use crate::engine::verdict::WhyAgain;
 use crate::engine::{Engine, EngineError};
 use crate::store::{ApprovalRow, ApprovalState};
 
@@ -174,8 +175,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Fails an attempt that was under way when a host stopped, or rules changed, and that may have done what no commit undoes. There is always another
-    /// one, under the same idempotency key; where the plan allows none, a person is asked for it.
+    /// Fails an attempt that was under way when a host stopped, or rules changed, and that may have done what no commit undoes. Another one has the same
+    /// idempotency key; where the plan allows none, or none after an interruption, a person is asked for it.
     fn interrupted(&mut self, index: usize, authorized: &Authorized) -> Result<(), RunError> {
         let attempt = authorized.view.attempt;
         let message = "this attempt was cut off while it ran, and what it asked the network for may have happened";
@@ -187,10 +188,8 @@ impl Runner {
             "interrupted",
             message,
         )?;
-        let step = &self.task.plan.steps[index];
-        let at = self.engine.after(step.retry.wait_ms(attempt));
-        let step = step.id.clone();
-        self.emit(Event::StepRetrying { step, attempt, at })
+        let asks = Some(WhyAgain::OutcomeUnknown);
+        self.try_again(index, attempt, Status::Unavailable, asks)
     }
 
     /// Ends an attempt that a host which is gone had authorised and that is not to be run again: a record that it may run is
