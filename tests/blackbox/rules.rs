@@ -1,10 +1,14 @@
 //! What a plan says of time and of failure: kept over restarts, recorded, and refused where it cannot be kept.
 
 use serde_json::{Value, json};
+use stepseal::clock::{Clock as _, SystemClock};
 use stepseal_receipts::record::{Kind, Outcome, Record, Status};
+use stepseal_receipts::time::Timestamp;
 
 use crate::host::tasks::{id, one_step};
-use crate::host::{Host, eventually};
+use crate::host::{Host, allow_everything, eventually};
+use crate::outbound::{host_for, patient, results, send_and_count};
+use crate::server::Server;
 
 /// More than any test waits for.
 const FUEL: u64 = 1_000_000_000_000;
@@ -99,6 +103,8 @@ fn what_a_plan_says_of_time_and_failure_is_refused_with_its_place() {
         ),
         (json!({"retry": {"on": []}}), "/retry/on"),
         (json!({"retry": {"jitter": true}}), "/retry/jitter"),
+        (json!({"on_failure": "ignore"}), "/on_failure"),
+        (json!({"on_failure": null}), "/on_failure"),
     ] {
         assert_eq!(faults(&said), place, "{said}");
     }
@@ -209,6 +215,176 @@ fn a_step_is_tried_again_after_the_outcomes_that_its_plan_names_and_after_no_oth
     let mut not_timeouts = timed;
     not_timeouts["retry"]["on"] = json!(["unavailable"]);
     assert_eq!(tried("hostile/loop", not_timeouts), 1);
+}
+
+/// A step that is unavailable before this attempt, and may try twice.
+fn twice(attempt: u32) -> Value {
+    with(
+        one_step("hostile/unavailable-until", &json!({"attempt": attempt})),
+        &json!({"retry": {"max_attempts": 2, "backoff_ms": 1}}),
+    )
+}
+
+/// A host where the hostile plugin has effects, and every policy allows them.
+fn with_effects() -> Host {
+    let host = Host::with_guests();
+    host.grant("hostile", &json!({"buckets": ["hostile"]}));
+    allow_everything(&host, &json!({"plugin": "hostile"}));
+    host
+}
+
+#[test]
+fn after_the_last_retry_of_an_effect_a_person_is_asked_and_asked_again() {
+    let host = with_effects();
+    let task = id(&host.submit(&twice(4)));
+    for attempt in [3, 4] {
+        let approval = host.approval_of(&task);
+        assert_eq!(approval["attempt"], attempt);
+        let ask = &approval["asks"][0];
+        assert_eq!(
+            (&ask["by"], &ask["code"]),
+            (&json!("host"), &json!("step-failed"))
+        );
+        let last = format!("attempt {} of 4", attempt - 1);
+        assert!(ask["reason"].as_str().unwrap().contains(&last), "{ask:#}");
+        host.decide(&approval, "approve", "ada").expect(200);
+    }
+    let done = host.task_in(&task, "succeeded");
+    assert_eq!(done["steps"][0]["attempt"], 4);
+    assert_eq!(
+        done["steps"][0]["output"]["idempotency_key"],
+        format!("{task}/only")
+    );
+    host.receipt_verified(&task);
+}
+
+#[test]
+fn a_person_who_was_asked_stays_asked_when_the_rules_change_and_the_host_is_killed() {
+    let host = with_effects();
+    let task = id(&host.submit(&twice(3)));
+    let approval = host.approval_of(&task);
+    host.grant("hostile", &json!({"buckets": ["hostile", "more"]}));
+    host.decide(&approval, "approve", "ada")
+        .problem(409, "changed");
+    let again = eventually("it is asked again", || {
+        let again = host.approval_of(&task);
+        (again["id"] != approval["id"]).then_some(again)
+    });
+    assert_eq!(again["asks"][0]["code"], "step-failed", "{again:#}");
+    let host = Host::on(host.kill());
+    let again = host.approval_of(&task);
+    assert_eq!(again["asks"][0]["code"], "step-failed", "{again:#}");
+    host.decide(&again, "reject", "ada").expect(200);
+    host.task_in(&task, "denied");
+    host.receipt_verified(&task);
+}
+
+#[test]
+fn a_plan_says_who_decides_about_a_failure() {
+    let host = with_effects();
+    let fails = with(twice(4), &json!({"on_failure": "fail"}));
+    let checked = host.post("/v1/plans/check", &fails).expect(200).json();
+    assert_eq!(checked["steps"][0]["on_failure"], "fail", "{checked:#}");
+    let task = id(&host.submit(&fails));
+    host.task_in(&task, "failed");
+    assert_eq!(failures(&host, &task, "only").len(), 2);
+    // A pure step, and a failure that is its own.
+    let pause = with(
+        one_step(
+            "jq/filter",
+            &json!({"filter": "error(\"no\")", "document": 1}),
+        ),
+        &json!({"on_failure": "pause"}),
+    );
+    let task = id(&host.submit(&pause));
+    let approval = host.approval_of(&task);
+    assert_eq!(approval["asks"][0]["code"], "step-failed", "{approval:#}");
+    host.decide(&approval, "approve", "ada").expect(200);
+    let approval = eventually("the second attempt failed as well", || {
+        let approval = host.approval_of(&task);
+        (approval["attempt"] == 3).then_some(approval)
+    });
+    host.decide(&approval, "reject", "ada").expect(200);
+    host.task_in(&task, "denied");
+    assert_eq!(failures(&host, &task, "only").len(), 2);
+    // One try only, and nothing said: there is nothing to ask.
+    let once = one_step("hostile/unavailable-until", &json!({"attempt": 2}));
+    host.task_in(&id(&host.submit(&once)), "failed");
+}
+
+#[test]
+fn an_outcome_that_nobody_knows_stays_so_where_the_network_is_granted_no_more() {
+    let server = Server::start();
+    let host = host_for(&server);
+    host.grant("outbound", &patient(&server));
+    let [asked, given_up] = ["pause", "fail"].map(|on_failure| {
+        let before = server.heard().len();
+        // It may be tried again, but not after what an interruption is.
+        let mut task = send_and_count(&server, "/ok/hold", 2);
+        task["plan"]["steps"][0]["retry"]["on"] = json!(["timeout"]);
+        task["plan"]["steps"][0]["on_failure"] = json!(on_failure);
+        let task = id(&host.submit(&task));
+        server.wait_for_requests(before + 1);
+        task
+    });
+    // An effect under way goes on, but its host does not.
+    host.grant("outbound", &json!({"buckets": ["outbound"]}));
+    let host = Host::on(host.kill());
+    let approval = host.approval_of(&asked);
+    let asks = approval["asks"].to_string();
+    assert!(asks.contains("outcome-unknown"), "{approval:#}");
+    host.decide(&approval, "reject", "ada").expect(200);
+    host.task_in(&asked, "denied");
+    host.task_in(&given_up, "failed");
+    for task in [asked, given_up] {
+        let interrupted = (Status::Unavailable, Some("interrupted".to_owned()), 1);
+        assert_eq!(results(&host, &task), [interrupted]);
+    }
+    assert_eq!(server.heard().len(), 2);
+}
+
+#[test]
+fn an_input_that_cannot_be_made_is_no_question_for_a_person() {
+    let host = Host::with_guests();
+    let task = host.submit_and_wait(&json!({"plan": {"steps": [
+        {"id": "look", "uses": "hostile/echo", "with": {}},
+        {"id": "uses", "uses": "hostile/echo", "with": {"$ref": "#/steps/look/output/x"}, "on_failure": "pause"},
+    ]}}));
+    assert_eq!(
+        task["state"], "failed",
+        "it would be asked for ever: {task:#}"
+    );
+}
+
+#[test]
+fn an_effect_is_stopped_when_the_time_of_its_task_is_over_and_not_taken_up_after_that() {
+    let server = Server::start();
+    let host = host_for(&server);
+    host.grant("outbound", &patient(&server));
+    let mut sends = send_and_count(&server, "/ok/hold", 9);
+    sends["plan"]["timeout_ms"] = json!(500);
+    let stopped = id(&host.submit(&sends));
+    server.wait_for_requests(1);
+    host.task_in(&stopped, "failed");
+    // This one is over while its host is down.
+    sends["plan"]["timeout_ms"] = json!(2_000);
+    let left_behind = host.submit(&sends);
+    server.wait_for_requests(2);
+    let dir = host.kill();
+    let created: Timestamp = left_behind["created"].as_str().unwrap().parse().unwrap();
+    eventually("its time is over", || {
+        (SystemClock.now().unix_ms() > created.unix_ms() + 2_000).then_some(())
+    });
+    let host = Host::on(dir);
+    let left_behind = id(&left_behind);
+    host.task_in(&left_behind, "failed");
+    for task in [stopped, left_behind] {
+        let over = (Status::Timeout, Some("task-timeout".to_owned()), 1);
+        assert_eq!(results(&host, &task), [over]);
+        let kinds = records(&host, &task).into_iter().map(|record| record.kind);
+        assert!(kinds.into_iter().any(|kind| kind == Kind::StepAuthorized));
+    }
+    assert_eq!(server.heard().len(), 2);
 }
 
 fn cancel(host: &Host, task: &str) -> Value {

@@ -233,13 +233,14 @@ impl Task {
             }
             Event::StepRetrying {
                 step,
+                attempt,
                 not_before,
                 asks,
-                ..
             } => {
                 let step = self.move_step(step, StepEvent::Retry)?;
                 step.retry_at = Some(*not_before);
-                step.again = asks.map(WhyAgain::ask);
+                let ask = |why: &WhyAgain| why.ask(*attempt, step.message.as_deref());
+                step.again = asks.as_ref().map(ask);
             }
             Event::StepVoided { step, attempt, .. } => {
                 let step = self.move_step(step, StepEvent::Void)?;

@@ -195,20 +195,28 @@ impl Composed {
 pub enum WhyAgain {
     /// The attempt before may have had its effect, and the plan allows no other by itself.
     OutcomeUnknown,
+    /// The attempt before failed, and the plan allows no other by itself.
+    Failed,
 }
 
 impl WhyAgain {
-    pub(crate) fn ask(self) -> Ask {
+    /// What a person is asked after an attempt that ended with this message.
+    pub(crate) fn ask(self, attempt: u32, message: Option<&str>) -> Ask {
         let (code, reason) = match self {
             Self::OutcomeUnknown => (
                 "outcome-unknown",
-                "The host stopped while this step ran, and what it asked the network for may have happened. Run it again?",
+                "The host stopped while this step ran, and what it asked the network for may have happened. Run it again?".to_owned(),
             ),
+            Self::Failed => {
+                let message = message.unwrap_or("it did not say why");
+                let reason = format!("Attempt {attempt} failed, run it again? {message}");
+                ("step-failed", text(&reason, REASON_BYTES_MAX))
+            }
         };
         Ask {
             by: "host".to_owned(),
             code: code.to_owned(),
-            reason: reason.to_owned(),
+            reason,
             role: None,
             approvers: 1,
         }
@@ -377,7 +385,7 @@ mod tests {
     #[test]
     fn after_an_attempt_whose_outcome_nobody_knows_a_person_is_asked_whatever_policies_say() {
         let unknown = Circumstances {
-            again: Some(WhyAgain::OutcomeUnknown.ask()),
+            again: Some(WhyAgain::OutcomeUnknown.ask(1, None)),
             ..EFFECT
         };
         let Composed::Ask(asks) =

@@ -35,7 +35,7 @@ pub use component::{Compilation, CompilationState, Component, ComponentKind};
 pub use event::Event;
 pub use grant::{Fit, Grant, GrantDocument, GrantLimits, HttpGrant, HttpLimits};
 pub use log::{LogProof, LogWitness};
-pub use plan::{CheckedStep, Plan, PlanCheck, PlanStep, Retry, Submission, Verdict};
+pub use plan::{CheckedStep, OnFailure, Plan, PlanCheck, PlanStep, Retry, Submission, Verdict};
 pub use policy::{Mode, NewPolicy, Policy, Scope};
 pub use problem::{Fault, Problem};
 pub use record::Record;

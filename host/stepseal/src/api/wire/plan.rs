@@ -97,6 +97,30 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "required")]
     pub approval: Option<String>,
+    /// What becomes of the task where the step fails for good. Without it the task fails; but where an effectful step was tried more than once as
+    /// the plan allows, or nobody knows how its last attempt ended, a person is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub on_failure: Option<OnFailure>,
+}
+
+/// What becomes of a task where a step fails for good. A denial is no failure: it always ends the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The task fails.
+    Fail,
+    /// A person is asked whether it is tried again. Who rejects that denies the task.
+    Pause,
+}
+
+impl From<engine::OnFailure> for OnFailure {
+    fn from(on_failure: engine::OnFailure) -> Self {
+        match on_failure {
+            engine::OnFailure::Fail => Self::Fail,
+            engine::OnFailure::Pause => Self::Pause,
+        }
+    }
 }
 
 /// When to try again.
@@ -212,6 +236,10 @@ pub struct CheckedStep {
     pub timeout_ms: u64,
     /// How often it is tried, and after what, with what holds where the plan does not say.
     pub retry: Retry,
+    /// What becomes of the task where it fails for good, where the plan says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub on_failure: Option<OnFailure>,
     /// What the policies say.
     pub verdicts: Vec<Verdict>,
     /// `allow`, `needs-approval` or `deny`; `unknown` where the input is not known.
@@ -232,6 +260,7 @@ impl From<engine::CheckedStep> for CheckedStep {
             input_known: step.input_known,
             timeout_ms: step.timeout_ms,
             retry: step.retry.into(),
+            on_failure: step.on_failure.map(OnFailure::from),
             verdicts: verdicts(step.verdicts),
             verdict: step.verdict.to_owned(),
         }

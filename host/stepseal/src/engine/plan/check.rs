@@ -10,7 +10,9 @@ use stepseal_sandbox::{Capability, Stage, is_pure};
 
 use super::refs::{Root, references};
 use super::submission::{Draft, DraftStep, Faults, Pin, read};
-use super::{INPUT_DEPTH_MAX, Plan, PlannedStep, Retry, Submission, Unresolved, resolve};
+use super::{
+    INPUT_DEPTH_MAX, OnFailure, Plan, PlannedStep, Retry, Submission, Unresolved, resolve,
+};
 use crate::engine::components::Plugin;
 use crate::engine::grants::wall_ms;
 use crate::engine::payload::Sealed;
@@ -43,6 +45,8 @@ pub struct CheckedStep {
     pub timeout_ms: u64,
     /// How often it is tried, and after what.
     pub retry: Retry,
+    /// What becomes of the task where it fails for good, where the plan says it.
+    pub on_failure: Option<OnFailure>,
     /// What the policies say of this step.
     pub verdicts: Vec<VerdictView>,
     /// `allow`, `needs-approval`, `deny`, or `unknown` where the input is not known yet.
@@ -178,6 +182,7 @@ impl Engine {
                 needs: step.needs.clone(),
                 input_known: pinned.known_inputs[i].is_some(),
                 retry: step.retry.clone(),
+                on_failure: step.on_failure,
                 timeout_ms: wall_ms(&step.limits.below(rules.grant(&step.plugin).limits())),
                 verdicts: judgements[plan_judgements.len()..]
                     .iter()
@@ -320,6 +325,7 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
         retry: step.retry.clone(),
         limits: step.limits,
         approval: step.approval,
+        on_failure: step.on_failure,
         effects: effects(plugin, rules),
     }
 }
@@ -346,8 +352,13 @@ pub(crate) fn effects(plugin: &Plugin, rules: &Rules) -> bool {
 
 /// Whether the grants in force let a plugin do what no commit undoes.
 pub(crate) fn leaves_host(plugin: &Plugin, rules: &Rules) -> bool {
+    !rules.grant(&plugin.row.name).http.is_empty() && asks_for_network(plugin)
+}
+
+/// Whether a plugin asks for the network at all.
+pub(crate) fn asks_for_network(plugin: &Plugin) -> bool {
     let asks = |import: &String| Capability::Http.is_asked_by(import);
-    !rules.grant(&plugin.row.name).http.is_empty() && plugin.row.imports.iter().any(asks)
+    plugin.row.imports.iter().any(asks)
 }
 
 /// The input of a step that needs no other, where it can be made and fits.

@@ -19,7 +19,7 @@ use super::grants::LimitsDocument;
 /// A submission as it came: the request body, parsed strictly but not yet checked.
 ///
 /// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms","backoff_factor","backoff_max_ms","on"},
-/// "limits":{...},"timeout_ms","approval":"required"}],"timeout_ms"},"input":any,"agent":"...","labels":{...}}`
+/// "limits":{...},"timeout_ms","approval":"required","on_failure"}],"timeout_ms"},"input":any,"agent":"...","labels":{...}}`
 pub type Submission = serde_json::Value;
 
 /// A plan whose every name is settled: what the task does, whatever is uploaded later.
@@ -67,6 +67,37 @@ pub struct PlannedStep {
     pub limits: LimitsDocument,
     /// The plan itself asks for a person.
     pub approval: bool,
+    /// What becomes of the task where it fails for good, where the plan says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// Its grants, when the task was accepted, let it touch the world.
     pub effects: bool,
+}
+
+/// What becomes of the task where a step fails for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// The task fails.
+    Fail,
+    /// A person is asked whether it is tried again.
+    Pause,
+}
+
+impl OnFailure {
+    /// Reads what a plan says of a step.
+    fn read(
+        value: Option<&serde_json::Value>,
+        at: &str,
+        faults: &mut submission::Faults,
+    ) -> Option<Self> {
+        let read = serde_json::from_value(value?.clone()).ok();
+        if read.is_none() {
+            faults.add(
+                format!("{at}/on_failure"),
+                "this must be \"fail\" or \"pause\"",
+            );
+        }
+        read
+    }
 }

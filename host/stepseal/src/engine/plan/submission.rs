@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use stepseal_receipts::digest::Digest;
 
-use super::Retry;
 use super::refs::{Root, escape, references};
+use super::{OnFailure, Retry};
 use crate::engine::Fault;
 use crate::engine::grants::{CEILING, LimitsDocument, NAME_RULE, is_name, wall_ms};
 
@@ -46,6 +46,7 @@ pub(super) struct DraftStep {
     /// Milliseconds that an attempt may take; in `limits` too.
     pub(super) timeout_ms: Option<u64>,
     pub(super) approval: bool,
+    pub(super) on_failure: Option<OnFailure>,
     /// None of its `$ref`s points at another step.
     pub(super) input_known: bool,
 }
@@ -245,6 +246,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
             "limits",
             "timeout_ms",
             "approval",
+            "on_failure",
         ],
     );
     let id = step
@@ -288,6 +290,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         limits,
         timeout_ms,
         approval: approval.is_some(),
+        on_failure: OnFailure::read(step.get("on_failure"), at, faults),
         id: id?.to_owned(),
         uses: uses.to_owned(),
         target: target?,

@@ -12,6 +12,7 @@ use super::{Pending, RunError, Runner};
 use crate::engine::buckets::changes;
 use crate::engine::event::{Event, LogLine};
 use crate::engine::grants::recorded;
+use crate::engine::plan::OnFailure;
 use crate::engine::verdict::{Composed, Judgement, WhyAgain};
 use crate::store::{CommitError, NewBlob};
 
@@ -310,7 +311,8 @@ impl Runner {
                     message: outcome.message,
                     fuel: Some(ran.run.fuel_used),
                 })?;
-                self.try_again(index, attempt, *status, None)
+                let effects = ran.authorized.bench.effects;
+                self.after_failure(index, attempt, *status, effects)
             }
             Finish::Denied { code, message } => self.emit(Event::StepDenied {
                 step,
@@ -319,6 +321,27 @@ impl Runner {
                 message: message.clone(),
             }),
         }
+    }
+
+    /// What follows an attempt that failed. Who lets an effect be tried more than once wants it done: after the last one a person is asked,
+    /// unless the plan says what else is to be done.
+    pub(super) fn after_failure(
+        &mut self,
+        index: usize,
+        attempt: u32,
+        status: Status,
+        effects: bool,
+    ) -> Result<(), RunError> {
+        let step = &self.task.plan.steps[index];
+        let gave_up = effects && attempt > 1 && step.retry.max_attempts > 1;
+        let default = if gave_up {
+            OnFailure::Pause
+        } else {
+            OnFailure::Fail
+        };
+        let pauses = step.on_failure.unwrap_or(default) == OnFailure::Pause;
+        let asks = pauses.then_some(WhyAgain::Failed);
+        self.try_again(index, attempt, status, asks)
     }
 
     /// Lets another attempt follow one that failed: where the plan allows it by itself, or, where it does not, where a person `asks` for

@@ -9,7 +9,10 @@ use super::{RunError, Runner, SIDE_BY_SIDE_MAX};
 use crate::engine::approvals::{Ask, Decided, Shown, decision, decisions};
 use crate::engine::approvers::Given;
 use crate::engine::event::Event;
+use crate::engine::grants::GrantDocument;
 use crate::engine::payload::Payload;
+use crate::engine::plan::OnFailure;
+use crate::engine::plan::check::asks_for_network;
 use crate::engine::verdict::WhyAgain;
 use crate::engine::{Engine, EngineError};
 use crate::store::{ApprovalRow, ApprovalState};
@@ -155,28 +158,43 @@ impl Runner {
                 && judged.policies == authorized.bench.rules.policies_digest
         });
         // Nobody knows what it did, whatever the rules are now.
-        if authorized.bench.leaves_host {
+        if self.may_have_left(index, &authorized.bench).await? {
             return self.interrupted(index, &authorized);
         }
         if !same || !counting {
             let message =
                 "grants, policies or an approver's keys changed after this attempt was authorised";
-            return self.fail_unrun(
-                index,
-                authorized.view.attempt,
-                &authorized.bench,
-                Status::Failed,
-                "rules-changed",
-                message,
-            );
+            let attempt = authorized.view.attempt;
+            // Only an effect is started in the database before it has run.
+            let effects = self.task.step_state(index) == StepState::Running;
+            let (bench, status) = (&authorized.bench, Status::Failed);
+            self.fail_unrun(index, attempt, bench, status, "rules-changed", message)?;
+            return self.after_failure(index, attempt, status, effects);
         }
         self.in_flight.insert(index);
         self.running.add(attempt::run(authorized));
         Ok(())
     }
 
+    /// Whether an attempt that a stopped host left behind may have reached the network: by the grant that it was authorised under, since
+    /// what is granted now says nothing of what it did.
+    async fn may_have_left(&mut self, index: usize, bench: &Bench) -> Result<bool, RunError> {
+        let judged = self.task.steps[index].judged.as_ref();
+        let Some(judged) = judged.filter(|_| self.task.step_state(index) == StepState::Running)
+        else {
+            return Ok(false);
+        };
+        if !asks_for_network(&bench.plugin) {
+            return Ok(false);
+        }
+        let granted = self.engine.0.store.grant_document(&judged.grants).await?;
+        let granted = granted.map(|granted| serde_json::from_str::<GrantDocument>(&granted));
+        // What cannot be read might have granted it.
+        Ok(!matches!(granted, Some(Ok(granted)) if granted.http.is_empty()))
+    }
+
     /// Fails an attempt that was under way when a host stopped, or rules changed, and that may have done what no commit undoes. Another one has the same
-    /// idempotency key; where the plan allows none, or none after an interruption, a person is asked for it.
+    /// idempotency key; where the plan allows none, or none after an interruption, a person is asked for it, unless the plan says `fail`.
     fn interrupted(&mut self, index: usize, authorized: &Authorized) -> Result<(), RunError> {
         let attempt = authorized.view.attempt;
         let message = "this attempt was cut off while it ran, and what it asked the network for may have happened";
@@ -188,7 +206,8 @@ impl Runner {
             "interrupted",
             message,
         )?;
-        let asks = Some(WhyAgain::OutcomeUnknown);
+        let gives_up = self.task.plan.steps[index].on_failure == Some(OnFailure::Fail);
+        let asks = (!gives_up).then_some(WhyAgain::OutcomeUnknown);
         self.try_again(index, attempt, Status::Unavailable, asks)
     }
 
