@@ -105,13 +105,20 @@ fn what_a_plan_says_of_time_and_failure_is_refused_with_its_place() {
         (json!({"retry": {"jitter": true}}), "/retry/jitter"),
         (json!({"on_failure": "ignore"}), "/on_failure"),
         (json!({"on_failure": null}), "/on_failure"),
+        (json!({"not_before": "tomorrow"}), "/not_before"),
+        (json!({"not_before": 5}), "/not_before"),
+        (
+            json!({"not_before": "9999-12-31T23:59:59.999Z"}),
+            "/not_before",
+        ),
     ] {
         assert_eq!(faults(&said), place, "{said}");
     }
     let mut submission = one_step("hostile/echo", &json!(1));
     submission["plan"]["timeout_ms"] = json!(31 * 86_400_000_u64 + 1);
+    submission["plan"]["not_before"] = json!("9999-12-31T23:59:59.999Z");
     let found = host.post("/v1/tasks", &submission).faults(422, "invalid");
-    assert_eq!(found, ["/plan/timeout_ms"]);
+    assert_eq!(found, ["/plan/timeout_ms", "/plan/not_before"]);
     assert_eq!(host.get("/v1/tasks")["items"], json!([]));
 }
 
@@ -411,4 +418,98 @@ fn cancelling_stops_an_endless_guest_long_before_its_limits() {
     let fuel = cut.fuel.unwrap();
     assert!(0 < fuel.used && fuel.used < fuel.limit / 4, "{fuel:?}");
     assert_eq!((fuel.limit, cut.limits.unwrap().wall_ms), (FUEL, 600_000));
+}
+
+/// The host's time, in milliseconds.
+fn now(host: &Host) -> u64 {
+    let task = host.submit(&one_step("hostile/echo", &json!(1)));
+    let created: Timestamp = task["created"].as_str().unwrap().parse().unwrap();
+    created.unix_ms()
+}
+
+fn at(ms: u64) -> Value {
+    json!(Timestamp::from_unix_ms(ms).unwrap())
+}
+
+#[test]
+fn cancelling_ends_every_kind_of_waiting() {
+    let host = Host::with_guests();
+    let later = at(now(&host) + 3_600_000);
+    let mut put_off = one_step("hostile/echo", &json!(1));
+    put_off["plan"]["not_before"] = later.clone();
+    let waits = [
+        put_off,
+        with(
+            one_step("hostile/echo", &json!(1)),
+            &json!({"not_before": later}),
+        ),
+        with(
+            one_step("hostile/echo", &json!(1)),
+            &json!({"approval": "required"}),
+        ),
+        with(
+            one_step("hostile/unavailable-until", &json!({"attempt": 9})),
+            &json!({"retry": {"max_attempts": 9, "backoff_ms": 3_600_000}}),
+        ),
+    ];
+    for (number, submission) in waits.iter().enumerate() {
+        let task = id(&host.submit(submission));
+        // What has not begun is queued still.
+        let state = if number < 2 { "queued" } else { "waiting" };
+        let waiting = host.task_in(&task, state);
+        assert_eq!(waiting["steps"][0]["not_before"].is_string(), number != 2);
+        let cancelled = cancel(&host, &task);
+        assert_eq!(states(&cancelled), [("only", "cancelled")]);
+        host.receipt_verified(&task);
+    }
+}
+
+#[test]
+fn nothing_begins_before_its_time_and_a_restart_forgets_none_of_it() {
+    let host = Host::with_guests();
+    let begin = now(&host) + 700;
+    let mut put_off = json!({"plan": {"not_before": at(begin), "timeout_ms": 60_000, "steps": [
+        {"id": "first", "uses": "hostile/echo", "with": 1},
+        {"id": "second", "uses": "hostile/echo", "with": 2, "not_before": at(begin + 250)},
+        {"id": "third", "uses": "hostile/echo", "needs": ["second"], "not_before": at(begin - 600)},
+    ]}});
+    let checked = host.post("/v1/plans/check", &put_off).expect(200).json();
+    let told = |step: usize| checked["steps"][step]["not_before"].clone();
+    assert_eq!([told(0), told(1)], [at(begin), at(begin + 250)]);
+    let first = host.submit(&put_off);
+    assert_eq!(first["state"], "queued");
+    put_off["plan"]
+        .as_object_mut()
+        .unwrap()
+        .remove("not_before");
+    put_off["plan"]["steps"][0]["not_before"] = at(begin);
+    let second = id(&host.submit(&put_off));
+    let host = Host::on(host.kill());
+    for task in [id(&first), second] {
+        host.task_in(&task, "succeeded");
+        let records = records(&host, &task).into_iter();
+        let ran = records.filter(|record| record.kind == Kind::StepCompleted);
+        let started: Vec<u64> = ran
+            .map(|record| record.time.unwrap().start.unix_ms())
+            .collect();
+        assert!(
+            started[0] >= begin && started[1] >= begin + 250 && started.len() == 3,
+            "{started:?} {begin}"
+        );
+    }
+}
+
+#[test]
+fn the_time_of_a_task_that_is_put_off_begins_when_it_may_begin() {
+    let host = Host::with_guests();
+    let begin = now(&host) + 500;
+    let submission = json!({"plan": {"not_before": at(begin), "timeout_ms": 300, "steps": [
+        {"id": "first", "uses": "hostile/echo", "with": 1},
+        {"id": "late", "uses": "hostile/echo", "with": 1, "not_before": at(begin + 3_600_000)},
+    ]}});
+    let task = host.task_in(&id(&host.submit(&submission)), "failed");
+    assert_eq!(states(&task), [("first", "succeeded"), ("late", "failed")]);
+    assert!(is_task_timeout(&failures(&host, &id(&task), "late")[0]));
+    let close = records(&host, &id(&task)).pop().unwrap();
+    assert!(close.time.unwrap().start.unix_ms() >= begin + 300);
 }

@@ -22,7 +22,9 @@ const WAIT_SECONDS_MAX: u64 = 60;
 pub(super) enum Task {
     /// Submit a task: a plan with its input, as JSON.
     #[command(after_help = "Example:\n  stepseal task submit plan.json --watch\n  \
-        echo '{\"plan\":{\"steps\":[{\"id\":\"b\",\"uses\":\"ledger/balance\",\"with\":{\"account\":\"alice\"}}]}}' | stepseal task submit -")]
+        echo '{\"plan\":{\"steps\":[{\"id\":\"b\",\"uses\":\"ledger/balance\",\"with\":{\"account\":\"alice\"}}]}}' | stepseal task submit -\n\n\
+        A plan also says how long a step and the task may take (timeout_ms), how often and after what a step is tried again (retry),\n\
+        what its failure means (on_failure) and when it begins (not_before). --check says what is wrong with it and runs nothing.")]
     Submit(Submit),
     /// Follow the events of a task to its end.
     #[command(after_help = "Example:\n  stepseal task watch 0197f3c2-5a7e-7cc1-b3a0-4f6f0c1c2d3e")]
@@ -287,6 +289,12 @@ fn remarks(step: &wire::Step) -> Vec<String> {
             one_line(approval)
         ));
     }
+    if let Some(time) = &step.not_before {
+        let attempt = step.attempt + 1;
+        lines.push(format!(
+            "{name}: attempt {attempt} does not begin before {time}"
+        ));
+    }
     if let Some(output) = &step.output {
         lines.push(format!("{name}: output {}", clipped(&output.to_string())));
     }
@@ -300,6 +308,24 @@ pub(super) fn clipped(text: &str) -> String {
         Some((at, _)) => format!("{}… ({} bytes)", one_line(&text[..at]), text.len()),
         None => one_line(text).into_owned(),
     }
+}
+
+/// What a plan says of time and failure of a step, and what holds where it does not.
+fn rules(step: &wire::CheckedStep) -> String {
+    let retry = &step.retry;
+    let mut said = vec![format!("{} ms an attempt", step.timeout_ms)];
+    if let Some(attempts) = retry.max_attempts.filter(|attempts| *attempts > 1) {
+        said.push(format!(
+            "{attempts} attempts, after {}",
+            retry.on.join(", ")
+        ));
+    }
+    said.extend(step.not_before.map(|time| format!("not before {time}")));
+    said.extend(step.on_failure.map(|then| match then {
+        wire::OnFailure::Fail => "then the task fails".to_owned(),
+        wire::OnFailure::Pause => "then a person is asked".to_owned(),
+    }));
+    format!("{}: {}", one_line(&step.id), one_line(&said.join("; ")))
 }
 
 fn check(context: &Context, client: &Client, submission: &Value) -> anyhow::Result<Answer> {
@@ -324,7 +350,13 @@ fn check(context: &Context, client: &Client, submission: &Value) -> anyhow::Resu
             ]
         });
         let steps = table(["step", "uses", "kind", "verdict", "policies"], rows);
-        format!("{steps}\nthe plan as a whole: {}", one_line(&check.verdict))
+        let mut lines = vec![steps];
+        lines.extend(check.steps.iter().map(rules));
+        if let Some(ms) = check.timeout_ms {
+            lines.push(format!("the task must be over after {ms} ms"));
+        }
+        lines.push(format!("the plan as a whole: {}", one_line(&check.verdict)));
+        lines.join("\n")
     })?;
     match check.verdict.as_str() {
         "deny" => Ok(Answer::No),

@@ -146,6 +146,13 @@ impl Task {
         needs.all(|at| self.steps.get(*at).is_some_and(succeeded))
     }
 
+    /// When the next attempt of step `index` may begin, as far as it is a question of time.
+    pub(crate) fn due_at(&self, index: usize) -> Option<Timestamp> {
+        let of_step = self.plan.steps[index].not_before;
+        let retry_at = self.steps[index].retry_at;
+        self.plan.not_before.max(of_step).max(retry_at)
+    }
+
     /// The index of the step with this id.
     pub(crate) fn index_of(&self, id: &str) -> Option<usize> {
         self.plan.steps.iter().position(|step| step.id == id)

@@ -9,6 +9,7 @@ use stepseal_receipts::digest::Digest;
 use stepseal_receipts::json;
 use stepseal_receipts::record::{Kind, Outcome, Span, Status};
 use stepseal_receipts::state::{StepState, TaskState};
+use stepseal_receipts::time::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -70,6 +71,8 @@ pub struct StepView {
     pub message: Option<String>,
     /// The approval it waits for.
     pub approval: Option<String>,
+    /// Before this time its next attempt does not begin, where it has not begun.
+    pub not_before: Option<Timestamp>,
     /// Verdicts on the last attempt.
     pub verdicts: Vec<VerdictView>,
 }
@@ -91,7 +94,8 @@ impl TaskView {
             .steps
             .iter()
             .zip(&task.steps)
-            .map(|(step, progress)| StepView {
+            .zip((0..).map(|index| task.due_at(index)))
+            .map(|((step, progress), due_at)| StepView {
                 id: step.id.clone(),
                 uses: format!("{}@{}/{}", step.plugin, step.version, step.step_type),
                 component: step.component,
@@ -106,6 +110,7 @@ impl TaskView {
                     .approval
                     .clone()
                     .filter(|_| progress.state.0 == StepState::Waiting),
+                not_before: due_at.filter(|_| progress.state.0 == StepState::Pending),
                 verdicts: progress
                     .judged
                     .iter()
@@ -239,7 +244,7 @@ impl Engine {
             records: Vec::new(),
             blobs: vec![plan.to_blob(), task.input.to_blob()],
             state: TaskState::Queued,
-            wake_at: Some(now),
+            wake_at: Some(task.plan.not_before.map_or(now, |at| at.max(now))),
             keeps: false,
             rules: Some(rules.version),
             pokes_seen: 0,
@@ -296,7 +301,9 @@ impl Engine {
         mut first: Transition,
         waits: bool,
     ) -> Result<Accept, CommitError> {
-        let (room, tenant) = (self.room_for(&task), Arc::clone(&task.tenant));
+        let is_due = first.wake_at <= Some(first.at);
+        let room = is_due.then(|| self.room_for(&task)).flatten();
+        let tenant = Arc::clone(&task.tenant);
         if waits && let Some(room) = room {
             let (reply, accepted) = oneshot::channel();
             let new = row.task.clone();
@@ -332,7 +339,9 @@ impl Engine {
                     },
                     room,
                 ),
-                None => self.run_later(&tenant),
+                None if is_due => self.run_later(&tenant),
+                // The scheduler sleeps until the next one that it knows of.
+                None => self.0.wake.notify_one(),
             }
         }
         Ok(accept)

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::time::Timestamp;
 use utoipa::ToSchema;
 
 use super::grant::GrantLimits;
 use super::present;
-use super::scalar::DigestText;
+use super::scalar::{DigestText, TimestampText};
 use crate::engine::plan as engine;
 
 /// A task to run.
@@ -53,11 +54,15 @@ pub struct Submission {
 pub struct Plan {
     /// At least one. Steps without a path between them may run side by side.
     pub steps: Vec<PlanStep>,
-    /// Milliseconds from when the task is accepted until it must be over, waiting for people and for retries included; then what runs is
-    /// stopped and the task has failed. At most 31 days.
+    /// Milliseconds from when the task is accepted, or from `not_before`, until it must be over, waiting for people and for retries included;
+    /// then what runs is stopped and the task has failed. At most 31 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1)]
     pub timeout_ms: Option<u64>,
+    /// No step begins before this time, which is at most a year ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TimestampText, required = false)]
+    pub not_before: Option<Timestamp>,
 }
 
 /// One step of a plan.
@@ -102,6 +107,10 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub on_failure: Option<OnFailure>,
+    /// The step does not begin before this time, which is at most a year ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TimestampText, required = false)]
+    pub not_before: Option<Timestamp>,
 }
 
 /// What becomes of a task where a step fails for good. A denial is no failure: it always ends the task.
@@ -240,6 +249,10 @@ pub struct CheckedStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub on_failure: Option<OnFailure>,
+    /// It does not begin before, whether its own rule says so or the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TimestampText, required = false)]
+    pub not_before: Option<Timestamp>,
     /// What the policies say.
     pub verdicts: Vec<Verdict>,
     /// `allow`, `needs-approval` or `deny`; `unknown` where the input is not known.
@@ -261,6 +274,7 @@ impl From<engine::CheckedStep> for CheckedStep {
             timeout_ms: step.timeout_ms,
             retry: step.retry.into(),
             on_failure: step.on_failure.map(OnFailure::from),
+            not_before: step.not_before,
             verdicts: verdicts(step.verdicts),
             verdict: step.verdict.to_owned(),
         }

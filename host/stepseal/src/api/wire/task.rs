@@ -204,6 +204,10 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub approval: Option<String>,
+    /// Its next attempt does not begin before: by the plan, or since it waits to be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TimestampText, required = false)]
+    pub not_before: Option<Timestamp>,
     /// What the policies said about the last attempt.
     pub verdicts: Vec<Verdict>,
 }
@@ -222,6 +226,7 @@ impl From<engine::StepView> for Step {
             status: view.status,
             message: view.message,
             approval: view.approval,
+            not_before: view.not_before,
             verdicts: verdicts(view.verdicts),
         }
     }

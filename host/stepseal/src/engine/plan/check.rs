@@ -22,6 +22,9 @@ use crate::engine::schedules::check_labels;
 use crate::engine::verdict::{Circumstances, Judgement, compose, denial};
 use crate::engine::{Engine, EngineError};
 
+/// How far ahead a step or a task can be put, in milliseconds: a year.
+const NOT_BEFORE_MS_MAX: u64 = 366 * 86_400_000;
+
 /// What a dry run says about a step.
 #[derive(Clone, Debug)]
 pub struct CheckedStep {
@@ -47,6 +50,8 @@ pub struct CheckedStep {
     pub retry: Retry,
     /// What becomes of the task where it fails for good, where the plan says it.
     pub on_failure: Option<OnFailure>,
+    /// It does not begin before, whether its own rule says so or the plan's.
+    pub not_before: Option<Timestamp>,
     /// What the policies say of this step.
     pub verdicts: Vec<VerdictView>,
     /// `allow`, `needs-approval`, `deny`, or `unknown` where the input is not known yet.
@@ -183,6 +188,7 @@ impl Engine {
                 input_known: pinned.known_inputs[i].is_some(),
                 retry: step.retry.clone(),
                 on_failure: step.on_failure,
+                not_before: step.not_before.max(pinned.plan.not_before),
                 timeout_ms: wall_ms(&step.limits.below(rules.grant(&step.plugin).limits())),
                 verdicts: judgements[plan_judgements.len()..]
                     .iter()
@@ -235,6 +241,7 @@ impl Engine {
     ) -> Result<Pinned, EngineError> {
         let mut faults = Faults(Vec::new());
         let draft = read(submission, &mut faults);
+        self.check_times(&draft, &mut faults);
         let mut steps = Vec::new();
         let mut known_inputs = Vec::new();
         for step in &draft.steps {
@@ -261,12 +268,27 @@ impl Engine {
             plan: Plan {
                 steps,
                 timeout_ms: draft.timeout_ms,
+                not_before: draft.not_before,
             },
             input: draft.input,
             agent: draft.agent,
             labels: draft.labels,
             known_inputs,
         })
+    }
+
+    /// What is too far ahead is refused: nobody remembers it, and it is more likely a mistake.
+    fn check_times(&self, draft: &Draft, faults: &mut Faults) {
+        let far = self.after(NOT_BEFORE_MS_MAX);
+        let of_steps = draft.steps.iter().map(|step| (&*step.at, step.not_before));
+        for (at, time) in of_steps.chain([("/plan", draft.not_before)]) {
+            if time.is_some_and(|time| time > far) {
+                faults.add(
+                    format!("{at}/not_before"),
+                    format!("this is more than a year ahead: give a time up to {far}, or submit it later"),
+                );
+            }
+        }
     }
 
     async fn resolve_plugin(
@@ -326,6 +348,7 @@ fn pin_step(step: &DraftStep, plugin: &Plugin, rules: &Rules) -> PlannedStep {
         limits: step.limits,
         approval: step.approval,
         on_failure: step.on_failure,
+        not_before: step.not_before,
         effects: effects(plugin, rules),
     }
 }

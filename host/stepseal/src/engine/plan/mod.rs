@@ -19,7 +19,7 @@ use super::grants::LimitsDocument;
 /// A submission as it came: the request body, parsed strictly but not yet checked.
 ///
 /// `{"plan":{"steps":[{"id","uses","with","needs","retry":{"max_attempts","backoff_ms","backoff_factor","backoff_max_ms","on"},
-/// "limits":{...},"timeout_ms","approval":"required","on_failure"}],"timeout_ms"},"input":any,"agent":"...","labels":{...}}`
+/// "limits":{...},"timeout_ms","approval":"required","on_failure","not_before"}],"timeout_ms","not_before"},"input":any,"agent":"...","labels":{...}}`
 pub type Submission = serde_json::Value;
 
 /// A plan whose every name is settled: what the task does, whatever is uploaded later.
@@ -28,15 +28,19 @@ pub type Submission = serde_json::Value;
 pub struct Plan {
     /// In the order the client gave.
     pub steps: Vec<PlannedStep>,
-    /// Milliseconds from when it was accepted until it must be over.
+    /// Milliseconds from when it was accepted, or from `not_before`, until it must be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// No step begins before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
 }
 
 impl Plan {
     /// When the time of a task is over that was accepted at `created`.
     pub fn deadline(&self, created: Timestamp) -> Option<Timestamp> {
-        let ends = created.unix_ms().saturating_add(self.timeout_ms?);
+        let begins = self.not_before.unwrap_or(created).max(created);
+        let ends = begins.unix_ms().saturating_add(self.timeout_ms?);
         Timestamp::from_unix_ms(ends).ok()
     }
 }
@@ -70,6 +74,9 @@ pub struct PlannedStep {
     /// What becomes of the task where it fails for good, where the plan says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// It does not begin before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Its grants, when the task was accepted, let it touch the world.
     pub effects: bool,
 }

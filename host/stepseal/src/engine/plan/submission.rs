@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use stepseal_receipts::digest::Digest;
+use stepseal_receipts::time::Timestamp;
 
 use super::refs::{Root, escape, references};
 use super::{OnFailure, Retry};
@@ -26,6 +27,7 @@ const FAULTS_MAX: usize = 100;
 pub(super) struct Draft {
     pub(super) steps: Vec<DraftStep>,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) not_before: Option<Timestamp>,
     pub(super) input: Value,
     pub(super) agent: Option<String>,
     pub(super) labels: BTreeMap<String, String>,
@@ -47,6 +49,7 @@ pub(super) struct DraftStep {
     pub(super) timeout_ms: Option<u64>,
     pub(super) approval: bool,
     pub(super) on_failure: Option<OnFailure>,
+    pub(super) not_before: Option<Timestamp>,
     /// None of its `$ref`s points at another step.
     pub(super) input_known: bool,
 }
@@ -151,6 +154,16 @@ impl Faults {
     fn milliseconds(&mut self, value: Option<&Value>, pointer: &str, max: u64) -> Option<u64> {
         value.map(|value| self.whole(Some(value), pointer, 1, 1, max))
     }
+
+    /// A point in time, where there is one.
+    fn time(&mut self, value: Option<&Value>, pointer: &str) -> Option<Timestamp> {
+        let text = value?.as_str().unwrap_or_default();
+        let read = text.parse();
+        if let Err(error) = &read {
+            self.add(pointer, format!("{error}"));
+        }
+        read.ok()
+    }
 }
 
 /// Reads a submission. Steps that are wrong are left out of the draft; `faults` says why.
@@ -159,14 +172,15 @@ pub(super) fn read(submission: &Value, faults: &mut Faults) -> Draft {
     let top = faults.object(submission, "").unwrap_or(&empty);
     faults.unknown(top, "", &["plan", "input", "agent", "labels"]);
     let mut steps = Vec::new();
-    let mut timeout_ms = None;
+    let (mut timeout_ms, mut not_before) = (None, None);
     match top.get("plan") {
         None => faults.add("/plan", "a plan is needed: {\"steps\":[...]}"),
         Some(plan) => {
             if let Some(plan) = faults.object(plan, "/plan") {
-                faults.unknown(plan, "/plan", &["steps", "timeout_ms"]);
+                faults.unknown(plan, "/plan", &["steps", "timeout_ms", "not_before"]);
                 let (given, at) = (plan.get("timeout_ms"), "/plan/timeout_ms");
                 timeout_ms = faults.milliseconds(given, at, TASK_TIMEOUT_MS_MAX);
+                not_before = faults.time(plan.get("not_before"), "/plan/not_before");
                 match plan.get("steps").and_then(Value::as_array) {
                     Some(list) if (1..=STEPS_MAX).contains(&list.len()) => {
                         for (i, step) in list.iter().enumerate() {
@@ -185,6 +199,7 @@ pub(super) fn read(submission: &Value, faults: &mut Faults) -> Draft {
     Draft {
         steps,
         timeout_ms,
+        not_before,
         input: top
             .get("input")
             .cloned()
@@ -247,6 +262,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
             "timeout_ms",
             "approval",
             "on_failure",
+            "not_before",
         ],
     );
     let id = step
@@ -291,6 +307,7 @@ fn read_step(step: &Value, at: &str, faults: &mut Faults) -> Option<DraftStep> {
         timeout_ms,
         approval: approval.is_some(),
         on_failure: OnFailure::read(step.get("on_failure"), at, faults),
+        not_before: faults.time(step.get("not_before"), &format!("{at}/not_before")),
         id: id?.to_owned(),
         uses: uses.to_owned(),
         target: target?,

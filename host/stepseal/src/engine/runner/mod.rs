@@ -310,8 +310,9 @@ impl Runner {
     fn times(&self) -> impl Iterator<Item = Timestamp> {
         let pending = (0..self.task.steps.len())
             .filter(|index| self.task.step_state(*index) == StepState::Pending);
-        let retries = pending.filter_map(|index| self.task.steps[index].retry_at);
-        retries.chain(self.deadline())
+        let due = pending.filter_map(|index| Some((index, self.task.due_at(index)?)));
+        let due = due.filter(|(index, _)| self.task.is_ready(*index));
+        due.map(|(_, at)| at).chain(self.deadline())
     }
 
     fn deadline(&self) -> Option<Timestamp> {
@@ -375,9 +376,7 @@ impl Runner {
     }
 
     fn is_due(&self, index: usize) -> bool {
-        self.task.steps[index]
-            .retry_at
-            .is_none_or(|at| at <= self.now())
+        self.task.due_at(index).is_none_or(|at| at <= self.now())
     }
 
     /// Whether a step has failed for good, so that no other is begun.
