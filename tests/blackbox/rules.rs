@@ -385,6 +385,11 @@ fn an_effect_is_stopped_when_the_time_of_its_task_is_over_and_not_taken_up_after
     let host = Host::on(dir);
     let left_behind = id(&left_behind);
     host.task_in(&left_behind, "failed");
+    let said = &failures(&host, &left_behind, "only")[0].message;
+    assert!(
+        said.as_ref().unwrap().contains("may have happened"),
+        "{said:?}"
+    );
     for task in [stopped, left_behind] {
         let over = (Status::Timeout, Some("task-timeout".to_owned()), 1);
         assert_eq!(results(&host, &task), [over]);

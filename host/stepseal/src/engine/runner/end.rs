@@ -82,6 +82,7 @@ impl Runner {
                 })?;
                 state = StepState::Pending;
             }
+            let mut said = message.clone();
             let (bench, attempt) = match state {
                 StepState::Pending if !failing && self.task.is_ready(index) => {
                     let rules = self.engine.rules().await?;
@@ -91,12 +92,15 @@ impl Runner {
                 // Approved a moment ago, or left behind by a host that is gone.
                 StepState::Authorized | StepState::Running => {
                     let authorized = self.authorized_before(index, Vec::new()).await?;
+                    if self.may_have_left(index, &authorized.bench).await? {
+                        said.push_str(", and what it asked the network for may have happened");
+                    }
                     (authorized.bench, authorized.view.attempt)
                 }
                 _ => continue,
             };
             let status = Status::Timeout;
-            self.fail_unrun(index, attempt, &bench, status, TASK_TIMEOUT, &message)?;
+            self.fail_unrun(index, attempt, &bench, status, TASK_TIMEOUT, &said)?;
         }
         self.close().await
     }

@@ -178,7 +178,11 @@ impl Runner {
 
     /// Whether an attempt that a stopped host left behind may have reached the network: by the grant that it was authorised under, since
     /// what is granted now says nothing of what it did.
-    async fn may_have_left(&mut self, index: usize, bench: &Bench) -> Result<bool, RunError> {
+    pub(super) async fn may_have_left(
+        &mut self,
+        index: usize,
+        bench: &Bench,
+    ) -> Result<bool, RunError> {
         let judged = self.task.steps[index].judged.as_ref();
         let Some(judged) = judged.filter(|_| self.task.step_state(index) == StepState::Running)
         else {
