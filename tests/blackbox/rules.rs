@@ -472,7 +472,7 @@ fn cancelling_ends_every_kind_of_waiting() {
 #[test]
 fn nothing_begins_before_its_time_and_a_restart_forgets_none_of_it() {
     let host = Host::with_guests();
-    let begin = now(&host) + 700;
+    let begin = now(&host) + 2_000;
     let mut put_off = json!({"plan": {"not_before": at(begin), "timeout_ms": 60_000, "steps": [
         {"id": "first", "uses": "hostile/echo", "with": 1},
         {"id": "second", "uses": "hostile/echo", "with": 2, "not_before": at(begin + 250)},
