@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stepseal_receipts::record::{Kind, Status};
 
 use crate::host::tasks::{id, one_step};
-use crate::host::{DataDir, Host, allow_everything};
+use crate::host::{DataDir, Database, Host, allow_everything};
 use crate::replay::Auditor;
 use crate::server::Server;
 use crate::support::{ended, stepseal, stepseal_in};
@@ -14,7 +14,12 @@ pub(crate) const SECRET: &str = "sk-live/51Hq8uJ2eZ";
 
 /// A host on which `outbound` may reach the server under `/ok`, and every step runs that may.
 pub(crate) fn host_for(server: &Server) -> Host {
-    let host = Host::with_guests();
+    host_in(Database::Sqlite, server)
+}
+
+/// The same with this database.
+fn host_in(database: Database, server: &Server) -> Host {
+    let host = Host::with_guests_in(database);
     host.upload("outbound");
     allow_everything(&host, &json!({}));
     host.grant("outbound", &grant(server));
@@ -430,6 +435,42 @@ fn an_attempt_whose_outcome_nobody_knows_is_not_run_again_unasked() {
         assert_eq!(results[0], interrupted, "{results:?}");
         assert_eq!(results[1].2, 2, "{results:?}");
     }
+}
+
+#[test]
+fn an_attempt_that_may_have_reached_the_network_is_interrupted_even_where_it_may_not_any_more() {
+    let server = Server::start();
+    let host = host_for(&server);
+    host.grant("outbound", &patient(&server));
+    let task = id(&host.submit(&send_and_count(&server, "/ok/hold", 1)));
+    server.wait_for_requests(1);
+    host.grant("outbound", &json!({"buckets": ["outbound"]}));
+    let host = Host::on(host.kill());
+    let approval = host.approval_of(&task);
+    assert!(
+        approval["asks"].to_string().contains("outcome-unknown"),
+        "{approval:#}"
+    );
+    host.decide(&approval, "reject", "ada").expect(200);
+    assert_eq!(ended(&host, &task)["state"], "denied");
+    let interrupted = (Status::Unavailable, Some("interrupted".to_owned()), 1);
+    assert_eq!(results(&host, &task), [interrupted]);
+}
+
+#[test]
+fn an_effect_under_way_is_not_cut_off_by_rules_that_it_does_not_rest_on() {
+    let server = Server::start();
+    let host = host_in(Database::Postgres, &server);
+    host.grant("outbound", &patient(&server));
+    let task = id(&host.submit(&send_and_count(&server, "/ok/hold", 1)));
+    server.wait_for_requests(1);
+    // As another host changes them: this one has not heard of it when it stores what came of the request.
+    let schema = host.schema().unwrap();
+    schema.run("UPDATE log_head SET rules = rules + 1");
+    server.let_go();
+    assert_eq!(ended(&host, &task)["state"], "succeeded");
+    assert_eq!(results(&host, &task), [(Status::Ok, None, 1)]);
+    assert_eq!(server.heard().len(), 1);
 }
 
 #[test]
