@@ -3,7 +3,7 @@
 //! There is one way for a task to change, [`Task::apply`]. Running a task applies events and stores them; loading one reads them
 //! back and applies them again. So recovery after a crash is loading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -360,9 +360,17 @@ impl Engine {
 
     /// Reads the outputs that are not in memory yet. One that was erased stays absent.
     pub(crate) async fn load_outputs(&self, task: &mut Task) -> Result<(), EngineError> {
+        let missing = task.steps.iter().filter(|step| step.value.is_none());
+        let missing = missing.filter_map(|step| Some(step.output?.digest));
+        let missing: BTreeSet<Digest> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut blobs = self.0.store.blobs_of(&task.id, &missing).await?;
         for step in &mut task.steps {
+            // Each output is salted, so no two have one digest.
             if let (Some(stored), None) = (step.output, &step.value)
-                && let Some(blob) = self.0.store.blob(&task.id, &stored.digest).await?
+                && let Some(blob) = blobs.remove(&stored.digest)
             {
                 step.value = Some(Arc::clone(Payload::from_blob(blob, stored)?.value()));
             }

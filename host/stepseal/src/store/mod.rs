@@ -225,6 +225,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// A blob of a task by the digest of its bytes.
     async fn blob(&self, task: &str, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Those of a task's blobs that have one of these digests. However many there are, what the task has stored is read once.
+    async fn blobs_of(
+        &self,
+        task: &str,
+        digests: &BTreeSet<Digest>,
+    ) -> Result<BTreeMap<Digest, Vec<u8>>, StoreError>;
     /// Every blob that belongs to a task.
     async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError>;
 

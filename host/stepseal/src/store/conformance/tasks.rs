@@ -488,6 +488,13 @@ pub(crate) async fn a_blob_may_belong_to_two_tasks(fixture: &impl Fixture) {
     }
     let none: [Vec<u8>; 0] = [];
     assert_eq!(store.blobs("v").await.unwrap(), none);
+    // Those that are asked for, and of this task.
+    let asked = ["shared", "t", "u"].map(digest).into();
+    let found = store.blobs_of("t", &asked).await.unwrap();
+    let shared = (digest("shared"), b"shared".to_vec());
+    assert_eq!(found, [shared, (digest("t"), b"t".to_vec())].into());
+    let absent = store.blobs_of("t", &[digest("u")].into()).await.unwrap();
+    assert!(absent.is_empty());
 }
 
 pub(crate) async fn what_is_erased_leaves_the_row_and_the_records(fixture: &impl Fixture) {

@@ -386,6 +386,14 @@ impl Store for SqlStore {
         transitions::blob(&self.readers, task, digest).await
     }
 
+    async fn blobs_of(
+        &self,
+        task: &str,
+        digests: &BTreeSet<Digest>,
+    ) -> Result<BTreeMap<Digest, Vec<u8>>, StoreError> {
+        transitions::blobs_of(&self.readers, task, digests).await
+    }
+
     async fn blobs(&self, task: &str) -> Result<Vec<Vec<u8>>, StoreError> {
         transitions::blobs(&self.readers, task).await
     }

@@ -4,6 +4,8 @@
 //! Events are lines, `<ms> <kind> <body>`, and the row has the number of the last one. Blobs stand one after the other, each after its
 //! length in four bytes; `digests` names them in the same order, so that a row is found by what is in it without being read.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures_util::StreamExt as _;
 use stepseal_receipts::digest::Digest;
 
@@ -169,6 +171,28 @@ pub(in crate::store) async fn blob(
         }
     }
     Ok(None)
+}
+
+pub(in crate::store) async fn blobs_of(
+    readers: &Readers,
+    task: &str,
+    digests: &BTreeSet<Digest>,
+) -> Result<BTreeMap<Digest, Vec<u8>>, StoreError> {
+    let mut found = BTreeMap::new();
+    let ask = readers.ask(BLOBS).bind(task.to_owned());
+    let mut rows = ask.each::<(Vec<u8>, Vec<u8>)>();
+    while found.len() < digests.len()
+        && let Some(row) = rows.next().await
+    {
+        let (named, bytes) = row?;
+        for (digest, blob) in unpack_blobs(&named, &bytes)? {
+            let digest = row::digest("the digest of a blob", digest)?;
+            if digests.contains(&digest) {
+                found.insert(digest, blob.to_vec());
+            }
+        }
+    }
+    Ok(found)
 }
 
 pub(in crate::store) async fn blobs(
