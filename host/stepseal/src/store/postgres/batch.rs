@@ -30,6 +30,10 @@ const OF_KEY: i64 = 2;
 const OF_ENTRY: i64 = 3;
 const OF_BUCKET: i64 = 4;
 
+/// What is left for whoever comes first and due within so many milliseconds, the others are told of: as long as a host may rest between two
+/// looks.
+const SOON_MS: i64 = 30_000;
+
 type Answer = (
     i64,
     String,
@@ -257,7 +261,12 @@ fn write(statement: Statement<'_>, world: World) -> Result<Statement<'_>, StoreE
 /// What other hosts are to know of a batch.
 fn changed(world: &World) -> News {
     let changed = world.tasks.iter().filter(|(_, view)| view.change.is_some());
-    let is_left = |view: &TaskView| view.new.is_some() && view.holder.is_none();
+    // What is due later than that is found by looking.
+    let soon = |view: &TaskView| {
+        let change = view.change.as_ref()?;
+        Some(view.due_ms(change)? <= row::ms(change.updated).saturating_add(SOON_MS))
+    };
+    let is_left = |view: &TaskView| view.holder.is_none() && soon(view) == Some(true);
     News::Changed {
         due: world.tasks.values().any(is_left),
         tasks: changed.map(|(id, _)| id.clone()).collect(),

@@ -71,13 +71,15 @@ pub(in crate::store) const JOIN: &str = concat!(
     now!(),
     ", $3)"
 );
-/// Takes tasks up that no other host has. A host that is being taken for gone waits here until it is, and then takes none.
+/// Takes tasks up that no other host has. It waits for nobody, so that nobody can wait for it in turn: a host that is being taken for gone
+/// takes none.
 pub(super) const TAKE_UP: &str = "\
-    WITH me AS (SELECT epoch FROM hosts WHERE epoch = $1 FOR KEY SHARE) UPDATE tasks SET holder = me.epoch FROM me WHERE tasks.id IN \
+    WITH me AS (SELECT epoch FROM hosts WHERE epoch = $1 FOR KEY SHARE SKIP LOCKED) UPDATE tasks SET holder = me.epoch FROM me WHERE tasks.id IN \
     (SELECT id FROM tasks WHERE id = ANY ($2::text[]) AND due_ms IS NOT NULL AND (holder IS NULL OR holder = $1) FOR UPDATE SKIP LOCKED) \
     RETURNING tasks.id";
-/// Lets go of what a host held.
-pub(in crate::store) const RELEASE: &str = "UPDATE tasks SET holder = NULL WHERE holder = $1";
+/// Lets go of what a host held. It was being run, so it is due, whatever that host's clock said.
+pub(in crate::store) const RELEASE: &str =
+    "UPDATE tasks SET holder = NULL, due_ms = 0 WHERE holder = $1";
 /// Hosts came or went, so whoever writes next looks whether it is still there.
 pub(in crate::store) const MOVED: &str = "UPDATE log_head SET epoch = epoch + 1 WHERE id = 1";
 /// Where hosts of this database tell each other.
@@ -123,6 +125,8 @@ pub(in crate::store) struct Hosts {
     tell: mpsc::Sender<News>,
     /// More was told than there was room for, or it may have been.
     missed: AtomicBool,
+    /// Others took this host for gone: that must not be missed.
+    lost: AtomicBool,
     /// What was heard before may not have been all.
     deaf: Notify,
     tasks: std::sync::Mutex<JoinSet<()>>,
@@ -145,6 +149,7 @@ impl Hosts {
             told: Mutex::new(told),
             tell,
             missed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             deaf: Notify::new(),
             tasks: std::sync::Mutex::default(),
         }
@@ -168,6 +173,7 @@ impl Hosts {
             lease_ms,
             keys,
             every: (lease / BEATS_IN_LEASE).min(BEAT_EVERY_MAX),
+            lapsed: Notify::new(),
         };
         tasks.spawn(beating.run());
         Ok(())
@@ -218,17 +224,29 @@ impl Hosts {
 
     /// What others said, or what is to be looked at.
     pub(in crate::store) async fn news(&self) -> News {
-        if self.missed.swap(false, Ordering::SeqCst) {
-            return News::Missed;
-        }
-        match self.told.lock().await.recv().await {
-            Some(news) => news,
-            // This holds a sender.
-            None => pending().await,
+        loop {
+            if self.lost.swap(false, Ordering::SeqCst) {
+                return News::Lost;
+            }
+            if self.missed.swap(false, Ordering::SeqCst) {
+                return News::Missed;
+            }
+            match self.told.lock().await.recv().await {
+                Some(News::Lost) => {}
+                Some(news) if !self.lost.load(Ordering::SeqCst) => return news,
+                // It comes after what is more pressing.
+                Some(_) => self.missed.store(true, Ordering::SeqCst),
+                // This holds a sender.
+                None => pending().await,
+            }
         }
     }
 
     fn say(&self, news: News) {
+        if news == News::Lost {
+            // Whoever waits for news is woken by what follows; where the queue is full, nobody waits.
+            self.lost.store(true, Ordering::SeqCst);
+        }
         if self.tell.try_send(news).is_err() {
             self.missed.store(true, Ordering::SeqCst);
         }
@@ -277,10 +295,17 @@ struct Beating {
     /// The keys that signed for the log when it joined.
     keys: String,
     every: Duration,
+    /// Hosts were not heard of for longer than their lease.
+    lapsed: Notify,
 }
 
 impl Beating {
+    /// Beats while it takes others away: that waits for the head of the log, and may wait for as long as one of them holds it.
     async fn run(self) {
+        tokio::join!(self.beats(), self.reaps());
+    }
+
+    async fn beats(&self) {
         let mut rules = None;
         // A server that was out of reach may have been so for all: the others get a moment to be heard again.
         let mut in_touch = false;
@@ -320,9 +345,20 @@ impl Beating {
             self.hosts.say(News::Rules);
         }
         if lapsed > 0 && in_touch {
-            self.reap(epoch).await?;
+            self.lapsed.notify_one();
         }
         Ok(())
+    }
+
+    async fn reaps(&self) {
+        loop {
+            self.lapsed.notified().await;
+            if let Ok(Some(epoch)) = self.hosts.member.epoch()
+                && let Err(error) = self.reap(epoch).await
+            {
+                tracing::warn!(%error, "hosts that are gone still hold what they ran");
+            }
+        }
     }
 
     /// Other hosts took this one for gone, and have its tasks.

@@ -217,6 +217,128 @@ async fn a_host_hears_what_another_one_does() {
     hears(&one, &News::Due).await;
 }
 
+/// Another host has to look in time, or the task is late where this one is gone by then.
+#[tokio::test]
+async fn a_host_hears_what_another_one_lets_go_of_and_is_due_soon() {
+    let database = Database::new().await;
+    let (one, two) = (join(&database, "one").await, join(&database, "two").await);
+    hears(&two, &News::Missed).await;
+    hears(&one, &News::Missed).await;
+    for (id, wakes_in_ms, due) in [("soon", 5_000, true), ("late", 600_000, false)] {
+        let (task, first) = kept(id);
+        one.accept(&task, first).await.unwrap();
+        let waits = transition(id, 1);
+        let wake_at = at(waits.at.unix_ms() + wakes_in_ms);
+        let waits = Transition {
+            state: TaskState::Waiting,
+            wake_at: Some(wake_at),
+            ..waits
+        };
+        let changed = |due| News::Changed {
+            tasks: vec![id.to_owned()],
+            due,
+        };
+        hears(&two, &changed(false)).await;
+        one.commit(waits).await.unwrap();
+        assert_eq!(timeout(PATIENCE, two.news()).await.unwrap(), changed(due));
+    }
+}
+
+/// Whoever holds the head of the log is cut off after longer than many a lease.
+#[tokio::test]
+async fn hosts_that_wait_to_take_another_one_away_are_not_taken_for_gone_themselves() {
+    let database = Database::new().await;
+    let hosts = [join(&database, "one").await, join(&database, "two").await];
+    let mut connection = database.connect().await;
+    let all = "SELECT array_agg(epoch ORDER BY epoch) FROM hosts";
+    let living: Vec<i64> = sqlx::query_scalar(all)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let stop = "BEGIN; SELECT size FROM log_head FOR UPDATE; INSERT INTO hosts VALUES (1000, 'gone', 0, 1000); COMMIT; \
+        BEGIN; SELECT size FROM log_head FOR UPDATE; SELECT pg_sleep(3); COMMIT";
+    sqlx::raw_sql(stop).execute(&mut connection).await.unwrap();
+    let gone = async {
+        loop {
+            let left: Vec<i64> = sqlx::query_scalar(all)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            if !left.contains(&1000) {
+                return left;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert_eq!(timeout(PATIENCE, gone).await.unwrap(), living);
+    for host in hosts {
+        host.close().await;
+    }
+}
+
+/// Whoever takes tasks up waits for nobody: it would hold them meanwhile, and whoever takes a host for gone waits for its tasks.
+#[tokio::test]
+async fn a_host_that_is_being_taken_for_gone_takes_nothing_up_and_waits_for_nobody() {
+    let database = Database::new().await;
+    let one = join(&database, "one").await;
+    let (task, first) = kept("t");
+    let first = Transition {
+        keeps: false,
+        ..first
+    };
+    one.accept(&task, first).await.unwrap();
+    let mut reaper = database.connect().await;
+    for sql in ["BEGIN", "DELETE FROM hosts"] {
+        sqlx::raw_sql(sql).execute(&mut reaper).await.unwrap();
+    }
+    assert_eq!(one.take_up(&["t".to_owned()]).await.unwrap(), [""; 0]);
+    sqlx::raw_sql("ROLLBACK")
+        .execute(&mut reaper)
+        .await
+        .unwrap();
+    takes_up(&one, "t").await;
+}
+
+#[tokio::test]
+async fn that_it_was_taken_for_gone_a_host_hears_before_whatever_else_there_is() {
+    let database = Database::new().await;
+    let (one, two) = (join(&database, "one").await, join(&database, "two").await);
+    // More than there is room for, with nobody listening.
+    let (task, first) = kept("t");
+    two.accept(&task, first).await.unwrap();
+    for _ in 0..300 {
+        two.request_cancel("t").await.unwrap();
+    }
+    let gone = "DELETE FROM hosts WHERE name = 'one'; UPDATE log_head SET epoch = epoch + 1";
+    database.schema.run(gone);
+    let back = async {
+        let (task, first) = kept("u");
+        // It joins anew before anything of it is taken again.
+        while one.accept(&task, first.clone()).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, back).await.expect("it joins anew");
+    let heard = timeout(PATIENCE, one.news()).await.unwrap();
+    assert_eq!(heard, News::Lost);
+}
+
+/// Its clock counts for nothing: what it ran is due.
+#[tokio::test]
+async fn what_a_host_ran_whose_clock_was_ahead_is_due_when_it_is_gone() {
+    let database = Database::new().await;
+    let (one, two) = (join(&database, "one").await, join(&database, "two").await);
+    let (task, first) = kept("t");
+    let ahead = Transition {
+        wake_at: Some(at(first.at.unix_ms() + 3_600_000)),
+        ..first
+    };
+    one.accept(&task, ahead).await.unwrap();
+    one.leave().await.unwrap();
+    let due = two.due(at(1), &[OPERATOR.to_owned()], 9).await;
+    assert_eq!(due.unwrap()[0].id, "t");
+}
+
 #[tokio::test]
 async fn a_database_is_changed_alone_or_served_together() {
     let database = Database::new().await;
