@@ -11,6 +11,7 @@ use stepseal_receipts::time::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
+use super::plan::BACKOFF_MS_MAX;
 use super::runner::{Fresh, Handle, RunError, Runner};
 use super::task::Task;
 use super::tasks::TaskView;
@@ -84,8 +85,9 @@ impl Engine {
     /// Looks for due tasks until the engine stops.
     pub(crate) async fn schedule(self) {
         let mut stopping = self.0.stopping.subscribe();
+        let mut looked = None;
         while !*stopping.borrow() {
-            let rest = match self.start_due().await {
+            let rest = match self.start_due(&mut looked).await {
                 Ok(rest) => rest,
                 Err(error) => {
                     tracing::error!(%error, "due tasks could not be looked up");
@@ -100,12 +102,27 @@ impl Engine {
         }
     }
 
+    /// Now, and when it was looked last. Where the clock was put back, also while no host ran, nothing waits until it is as late again.
+    async fn follow_clock(&self, looked: &mut Option<Timestamp>) -> Result<Timestamp, StoreError> {
+        let now = self.0.clock.now();
+        if looked.is_none_or(|looked| now < looked) {
+            let latest = looked
+                .unwrap_or(now)
+                .unix_ms()
+                .saturating_add(BACKOFF_MS_MAX);
+            let until = Timestamp::from_unix_ms(latest).unwrap_or(now);
+            self.0.store.hasten(until).await?;
+        }
+        *looked = Some(now);
+        Ok(now)
+    }
+
     /// Starts what is due and can run; gives the time until more is due.
-    async fn start_due(&self) -> Result<Duration, StoreError> {
+    async fn start_due(&self, looked: &mut Option<Timestamp>) -> Result<Duration, StoreError> {
         if self.0.tenants_stale.load(Ordering::SeqCst) {
             self.reload_tenants().await?;
         }
-        let now = self.0.clock.now();
+        let now = self.follow_clock(looked).await?;
         let free = self.0.permits.available_permits();
         if free == 0 {
             // Whoever leaves tells, or has left in between.
@@ -323,7 +340,14 @@ impl Stay {
                             return;
                         }
                     }
-                    Err(RunError::NotAccepted | RunError::Lost) => return,
+                    Err(RunError::NotAccepted) => {
+                        let engine = self.engine.clone();
+                        drop(self);
+                        // It may have been stored all the same, and whoever looked meanwhile took it for one that runs.
+                        engine.0.wake.notify_one();
+                        return;
+                    }
+                    Err(RunError::Lost) => return,
                     Err(RunError::Overtaken | RunError::Commit(CommitError::RulesChanged)) => {
                         self.engine.rules_changed();
                         if !self.is_ours().await {

@@ -145,6 +145,9 @@ pub trait Store: Send + Sync + 'static {
     async fn take_up(&self, ids: &[String]) -> Result<Vec<String>, StoreError>;
     /// How many unfinished tasks of a tenant are due, counted up to `limit`.
     async fn count_due(&self, now: Timestamp, tenant: &str, limit: u32) -> Result<u32, StoreError>;
+    /// Makes due at once what was due when it was stored, whatever the clock said then, and what waits for a time up to `until`: whoever runs it
+    /// looks whether that has come. For when the clock was put back. Tasks that a host holds are left alone.
+    async fn hasten(&self, until: Timestamp) -> Result<(), StoreError>;
     /// The earliest `wake_at` after `now` of an unfinished task of these tenants.
     async fn next_wake(
         &self,

@@ -9,6 +9,7 @@ pub(crate) use check::Pinned;
 pub use check::{CheckedStep, PlanCheck, VerdictView};
 pub(crate) use refs::{INPUT_DEPTH_MAX, Unresolved, resolve};
 pub use retry::Retry;
+pub(crate) use retry::BACKOFF_MS_MAX;
 
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;

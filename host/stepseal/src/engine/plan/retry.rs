@@ -9,7 +9,7 @@ use super::submission::Faults;
 /// Attempts of one step.
 const ATTEMPTS_MAX: u64 = 100;
 /// The longest wait between two attempts, in milliseconds.
-const BACKOFF_MS_MAX: u64 = 3_600_000;
+pub(crate) const BACKOFF_MS_MAX: u64 = 3_600_000;
 /// Milliseconds before the second attempt at most, where the plan does not say.
 const BACKOFF_MS: u64 = 1000;
 /// How much longer each further wait may be, where the plan does not say; and at most.

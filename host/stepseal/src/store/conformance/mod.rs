@@ -64,6 +64,7 @@ macro_rules! suite {
             tasks::events_come_in_pages,
             tasks::tasks_are_listed_newest_first_by_filter_and_page,
             tasks::unfinished_tasks_come_due_in_order,
+            tasks::what_was_due_is_due_when_the_clock_was_put_back,
             tasks::each_tenant_has_its_own_tasks,
             tasks::a_poked_task_is_due_until_its_runner_has_seen_it,
             tasks::a_task_that_is_over_cannot_be_cancelled,

@@ -358,6 +358,34 @@ pub(crate) async fn unfinished_tasks_come_due_in_order(fixture: &impl Fixture) {
     assert_eq!(due(&*store, at(999), 9).await, ["c", "a"]);
 }
 
+pub(crate) async fn what_was_due_is_due_when_the_clock_was_put_back(fixture: &impl Fixture) {
+    let store = fixture.open().await;
+    let (then, soon, later) = (at(2_000), at(3_000), at(9_000));
+    let tasks = [
+        ("queued", TaskState::Queued, then),
+        ("runs", TaskState::Running, then),
+        ("put-off", TaskState::Running, later),
+        ("waits", TaskState::Waiting, soon),
+        ("waits-long", TaskState::Waiting, later),
+        ("over", TaskState::Succeeded, then),
+    ];
+    for (id, state, wake_at) in tasks {
+        let first = Transition {
+            state,
+            wake_at: Some(wake_at),
+            ..transition(id, 0)
+        };
+        store.accept(&task(id), first).await.unwrap();
+    }
+    let none: [String; 0] = [];
+    assert_eq!(due(&*store, at(1), 9).await, none);
+    store.hasten(at(1)).await.unwrap();
+    assert_eq!(due(&*store, at(1), 9).await, ["queued", "runs"]);
+    store.hasten(soon).await.unwrap();
+    assert_eq!(due(&*store, at(1), 9).await, ["queued", "runs", "waits"]);
+    assert_eq!(next_wake(&*store, at(1)).await, Some(later));
+}
+
 pub(crate) async fn each_tenant_has_its_own_tasks(fixture: &impl Fixture) {
     let store = fixture.open().await;
     let tasks = [

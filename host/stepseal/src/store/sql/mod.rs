@@ -271,6 +271,10 @@ impl Store for SqlStore {
         tasks::count_due(&self.readers, now, tenant, limit).await
     }
 
+    async fn hasten(&self, until: Timestamp) -> Result<(), StoreError> {
+        tasks::hasten(&self.writer, until).await
+    }
+
     async fn next_wake(
         &self,
         now: Timestamp,

@@ -63,6 +63,10 @@ pub(in crate::store) const NEXT_WAKE_IN_POSTGRES: &str = "SELECT min(t.due_ms) \
      FROM json_array_elements_text($1::json) AS n (value) CROSS JOIN LATERAL \
      (SELECT due_ms FROM tasks WHERE tenant = n.value AND due_ms > $2 AND holder IS NULL ORDER BY due_ms LIMIT 1) AS t";
 
+/// What was due when it was stored is due; what waits is looked at, and waits again where it is too early.
+pub(in crate::store) const HASTEN: &str = "UPDATE tasks SET due_ms = 0 WHERE holder IS NULL AND due_ms > 0 AND \
+     ((state IN ('queued', 'running') AND due_ms <= updated_ms) OR (state = 'waiting' AND due_ms <= $1))";
+
 pub(in crate::store) async fn by_id(
     readers: &Readers,
     id: &str,
@@ -184,6 +188,20 @@ pub(in crate::store) async fn count_due(
         .await?;
     // There is a limit of the same kind.
     Ok(u32::try_from(count).unwrap_or(limit))
+}
+
+pub(in crate::store) async fn hasten(writer: &Writer, until: Timestamp) -> Result<(), StoreError> {
+    writer
+        .transact(move |mut work| {
+            Box::pin(async move {
+                let hastened = work.ask(HASTEN).bind(row::ms(until)).execute();
+                if hastened.await? > 0 {
+                    work.tell(&News::Due).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
 }
 
 pub(in crate::store) async fn next_wake(
