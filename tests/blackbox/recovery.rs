@@ -1,6 +1,8 @@
 //! `kill -9` in the middle of things: what was acknowledged goes on after the restart, and nothing is missing or there twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -16,7 +18,7 @@ use stepseal_receipts::tree::Frontier;
 use crate::concurrency::{audit, balance, ledger, transfer};
 use crate::host::client::Client;
 use crate::host::tasks::{id as id_of, one_step};
-use crate::host::{DataDir, Database, Host, believes, on_each_database, verify};
+use crate::host::{DataDir, Database, Host, believes, eventually, on_each_database, verify};
 use crate::log;
 use crate::metrics::metric;
 use crate::support::{allow, ended, happened};
@@ -446,4 +448,49 @@ fn a_pure_step_that_was_running_is_run_again() {
             .collect();
         assert_eq!(kinds, [Kind::TaskOpen, Kind::StepFailed, Kind::TaskClose]);
     }
+}
+
+#[test]
+fn a_host_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() {
+    let Some(host) = Host::with_guests_on_a_disk(96) else {
+        return;
+    };
+    ledger(&host);
+    let submit = |n: usize| {
+        let sent = host.call("POST", "/v1/tasks");
+        let sent = sent.header("idempotency-key", format!("n{n}"));
+        sent.json(&transfer(n)).send()
+    };
+    let mut ids = vec![id_of(&submit(0).expect(201).json())];
+    let ballast = host.disk().join("ballast");
+    // There may be room left in pages that the database has already.
+    let mut file = File::create(&ballast).unwrap();
+    let refused = eventually("the disk is full", || {
+        while file.write_all(&[7; 4096]).is_ok() {}
+        let answer = submit(ids.len());
+        if answer.status < 300 {
+            ids.push(id_of(&answer.json()));
+            return None;
+        }
+        Some(answer)
+    });
+    let said = refused.problem(503, "disk-full");
+    assert!(said["detail"].as_str().unwrap().contains("disk"), "{said}");
+    // What can be had without storing anything still can.
+    host.get(format!("/v1/tasks/{}", ids[0]));
+
+    std::fs::remove_file(&ballast).unwrap();
+    drop(file);
+    let again = eventually("it stores again", || {
+        let answer = submit(ids.len());
+        (answer.status < 300).then(|| id_of(&answer.json()))
+    });
+    ids.push(again);
+    let tasks: Vec<Value> = ids.iter().map(|id| ended(&host, id)).collect();
+    for (task, id) in tasks.iter().zip(&ids) {
+        let state = task["state"].as_str().unwrap();
+        assert!(["succeeded", "failed"].contains(&state), "{task}");
+        host.receipt_verified(id);
+    }
+    audit(&host, &tasks);
 }

@@ -123,15 +123,33 @@ impl Host {
         Self::run_with_names(&["taskset", "-c", cpu], names)
     }
 
-    fn run_with_names(command: &[&str], names: &str) -> Self {
-        static CAN_MOUNT: LazyLock<bool> = LazyLock::new(|| {
-            let mount = ["--bind", "/etc/hosts", "/etc/hosts"];
-            let mut command = Command::new(UNSHARE[0]);
-            command.args(&UNSHARE[1..]).arg("mount").args(mount);
-            command.output().is_ok_and(|ran| ran.status.success())
-        });
+    /// A host with the guests whose data directory is on a disk of its own with so much room, seen by the host and by [`Host::disk`] alone.
+    /// Nothing, where the system lets no test make one.
+    pub(crate) fn with_guests_on_a_disk(mebibytes: u32) -> Option<Self> {
+        if !can_mount() {
+            eprintln!("this system lets no test mount a disk: what needs one is left out");
+            return None;
+        }
         let dir = template::with_guests();
-        if !*CAN_MOUNT {
+        let (data, size) = (dir.path(), format!("size={mebibytes}m"));
+        let data = data.to_str().expect("UTF-8");
+        let mount = r#"cp -a "$0" "$0.copy" && mount -t tmpfs -o "$1" tmpfs "$0" && cp -a "$0.copy/." "$0" && shift && exec "$@""#;
+        let command = [&UNSHARE[..], &["sh", "-c", mount, data, &size]].concat();
+        Some(Self::run_by(&command, dir, &[]))
+    }
+
+    /// Its data directory as it sees it itself.
+    pub(crate) fn disk(&self) -> PathBuf {
+        let data = self.data();
+        let inside = data
+            .strip_prefix("/")
+            .expect("temporary directories have whole paths");
+        PathBuf::from(format!("/proc/{}/root", self.pid())).join(inside)
+    }
+
+    fn run_with_names(command: &[&str], names: &str) -> Self {
+        let dir = template::with_guests();
+        if !can_mount() {
             eprintln!("this system lets no test change names: what needs them is left out");
             return Self::run_by(command, dir, &[]);
         }
@@ -208,6 +226,17 @@ impl Host {
         self.process.stop();
         self.dir.take().expect("a running host has its directory")
     }
+}
+
+/// Whether the system lets a test mount what nobody else sees.
+fn can_mount() -> bool {
+    static CAN_MOUNT: LazyLock<bool> = LazyLock::new(|| {
+        let mount = ["--bind", "/etc/hosts", "/etc/hosts"];
+        let mut command = Command::new(UNSHARE[0]);
+        command.args(&UNSHARE[1..]).arg("mount").args(mount);
+        command.output().is_ok_and(|ran| ran.status.success())
+    });
+    *CAN_MOUNT
 }
 
 /// A child that serves, and what it writes to stderr. Killed when it is dropped.

@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     Busy,
     /// Too many connections, requests or bytes at one time.
     Overloaded,
+    /// The disk of the database is full.
+    DiskFull,
     /// The host cannot take tasks.
     NotReady,
     /// The host did not answer in time.
@@ -110,6 +112,11 @@ impl Kind {
                 S::SERVICE_UNAVAILABLE,
                 "The host has too much to do",
             ),
+            Self::DiskFull => (
+                "disk-full",
+                S::SERVICE_UNAVAILABLE,
+                "The host has no room to store anything",
+            ),
             Self::NotReady => (
                 "not-ready",
                 S::SERVICE_UNAVAILABLE,
@@ -140,7 +147,9 @@ impl ApiError {
     /// A problem with a sentence that says where and what to do.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         let retry_after_s = match kind {
-            Kind::Busy | Kind::Overloaded | Kind::NotReady | Kind::Timeout => Some(RETRY_AFTER_S),
+            Kind::Busy | Kind::Overloaded | Kind::DiskFull | Kind::NotReady | Kind::Timeout => {
+                Some(RETRY_AFTER_S)
+            }
             _ => None,
         };
         Self {
@@ -259,6 +268,7 @@ impl From<StoreError> for ApiError {
                 Kind::Overloaded,
                 "the database has too much to do; try again",
             ),
+            StoreError::Full => Self::new(Kind::DiskFull, error.to_string()),
             StoreError::Newer { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Unusable { .. }

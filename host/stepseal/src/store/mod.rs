@@ -841,6 +841,9 @@ pub enum StoreError {
     /// The writer is gone or its queue is full.
     #[error("the database is too busy")]
     Busy,
+    /// There is no room on the disk that the database is on. Nothing was stored.
+    #[error("the disk that the database is on is full, so nothing is stored until there is room")]
+    Full,
     /// Anything the database itself says.
     #[error("the database: {0}")]
     Database(sqlx::Error),
@@ -853,9 +856,15 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::Database(said) if is_full(said.code().as_deref()) => Self::Full,
             error => Self::Database(error),
         }
     }
+}
+
+/// Whether a database says that its disk is full: `SQLITE_FULL`, or `disk_full` as SQLSTATE has it.
+fn is_full(code: Option<&str>) -> bool {
+    matches!(code, Some("13" | "53100"))
 }
 
 /// Why a transition was not stored, or may not have been.

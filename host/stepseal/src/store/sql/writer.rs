@@ -302,6 +302,7 @@ fn repeat(error: &StoreError) -> StoreError {
         },
         StoreError::Busy => StoreError::Busy,
         StoreError::Lost => StoreError::Lost,
+        StoreError::Full => StoreError::Full,
         StoreError::Database(error) => {
             StoreError::Database(sqlx::Error::Io(io::Error::other(error.to_string())))
         }
