@@ -259,10 +259,13 @@ impl Engine {
             ..row.clone()
         };
         let store = &self.0.store;
-        if !store
-            .decide_approval(&new, &row.decisions, signed.as_ref())
-            .await?
-        {
+        let stored = store.decide_approval(&new, &row.decisions, signed.as_ref());
+        let stored = stored.await;
+        if stored.is_err() {
+            // It may have been stored all the same.
+            self.poke(&new.task);
+        }
+        if !stored? {
             return Err(conflict(
                 "already-decided",
                 format!("somebody else decided about approval {id} just now; look at it again"),

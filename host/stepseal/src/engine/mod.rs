@@ -32,6 +32,8 @@ mod shard;
 mod task;
 pub mod tasks;
 pub mod tenants;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod waiters;
 pub mod witnesses;

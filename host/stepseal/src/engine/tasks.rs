@@ -504,7 +504,11 @@ impl Engine {
                 message: format!("task {id} is {} already", view.row.state.as_str()),
             });
         }
-        self.0.store.request_cancel(id).await?;
+        if let Err(error) = self.0.store.request_cancel(id).await {
+            // It may have been stored all the same: whoever runs the task looks.
+            self.poke(id);
+            return Err(error.into());
+        }
         self.cancel_running(id);
         let ended = self.until(id, &mut waiter, |view| view.row.state.is_final());
         match timeout(CANCEL_PATIENCE, ended).await {

@@ -28,6 +28,8 @@ pub const OPERATOR: &str = "operator";
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod keyvalue;
 pub mod postgres;
 pub mod sql;

@@ -10,7 +10,7 @@ pub(super) mod hosts;
 pub(super) mod nodes;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod url;
 pub mod version;
 

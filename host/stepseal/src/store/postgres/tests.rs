@@ -15,7 +15,7 @@ use crate::store::sql::{SqlStore, approvals, erase, keyvalue, log, tasks, transi
 use crate::store::{Accept, CommitError, Store, StoreError};
 
 #[path = "../../../../../tests/postgres.rs"]
-mod server;
+pub(crate) mod server;
 
 #[path = "../../../../../tests/proxy.rs"]
 mod proxy;
