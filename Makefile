@@ -11,7 +11,7 @@ include interop.mk
 include languages.mk
 include fuzz.mk
 
-.PHONY: help demo test determinism ci fmt clippy wasm32 postgres s3
+.PHONY: help demo test determinism torture ci fmt clippy wasm32 postgres s3
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: guests test-guests language-guests wasm32 test-python postgres s3 ## every
 
 determinism: guests test-guests language-guests ## every guest 1,000 times pooled and not, on one processor and on two: the same bytes and fuel
 	STEPSEAL_DETERMINISM_RUNS=1000 cargo test --locked --workspace --lib determinism
+
+torture: guests test-guests postgres ## a host killed 3,000 times under load and checked from outside; STEPSEAL_TORTURE_SEED=N once more
+	STEPSEAL_TORTURE_ROUNDS=3000 cargo test --locked --workspace --test blackbox torture -- --nocapture --test-threads 1
 
 postgres: # a server's programs, for tests; without them it says what to do
 	@scripts/postgres.sh ensure

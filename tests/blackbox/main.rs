@@ -39,6 +39,7 @@ mod server;
 mod support;
 mod tasks;
 mod tenants;
+mod torture;
 mod waiting;
 /// Components as text: the sandbox's own, so that there is one text that knows the canonical ABI.
 #[path = "../../host/stepseal-sandbox/src/tests/wat.rs"]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -190,6 +190,18 @@ impl Host {
             dir: Some(dir),
             has_names: false,
         }
+    }
+
+    /// Starts one on this data directory and ends it so long afterwards as a power cut does (`kill -9`), wherever it then is.
+    pub(crate) fn killed_while_it_starts(dir: DataDir, life: Duration) -> DataDir {
+        let data = dir.path();
+        let data = data.to_str().expect("UTF-8");
+        let serve = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--data", data];
+        let database = dir.schema().map(Schema::url);
+        let mut process = Process::spawn(&serve, database.as_deref());
+        std::thread::park_timeout(life);
+        process.kill();
+        dir
     }
 
     /// Its data directory.
