@@ -2,7 +2,8 @@
 # PostgreSQL for tests.
 #
 #   scripts/postgres.sh ensure   makes sure that its programs are there: as root on Debian it installs the distribution's package
-#   scripts/postgres.sh serve    starts an empty server, prints its address, and removes it with all its data when stdin ends
+#   scripts/postgres.sh serve    starts an empty server, prints its address, and removes it with all its data when stdin ends; for each line of
+#                                stdin, "fast" or "immediate", it is stopped in that way and started again, and the line is printed
 #
 # The end of stdin is what a test process leaves behind however it ends, killed or not. The server listens on a socket in a directory of its
 # own, which only its user can enter, and flushes what it commits as any other does. Where the caller is root, who may not run it,
@@ -70,7 +71,12 @@ serve() {
     -o "-c listen_addresses= -c unix_socket_directories=$dir -c max_connections=300 -c fsync=on" start </dev/null >/dev/null ||
     { cat "$dir/log" >&2; die "the server did not start"; }
   printf 'postgres:///postgres?host=%s&user=stepseal\n' "$(printf %s "$dir" | sed 's|/|%2F|g')"
-  cat >/dev/null
+  local how
+  while read -r how; do
+    unprivileged "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -s -m "$how" restart </dev/null >/dev/null ||
+      { cat "$dir/log" >&2; die "the server did not start again"; }
+    printf '%s\n' "$how"
+  done
 }
 
 case ${1:-} in

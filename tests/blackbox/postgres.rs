@@ -1,15 +1,18 @@
 //! A host whose database is in PostgreSQL: what it refuses, what it says, and that it goes on when its connections are cut. What it does for its
 //! clients is tested with `on_each_database`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::concurrency::{audit, ledger, transfer};
+use crate::concurrency::{audit, ledger, side_by_side, transfer};
+use crate::host::client::Client;
 use crate::host::postgres::Schema;
 use crate::host::tasks::{id, one_step};
-use crate::host::{DataDir, Database, Host};
+use crate::host::{DataDir, Database, Host, eventually};
 use crate::support::{Ran, ended, stepseal};
 
 /// Starts a host on a directory and a database, and expects it to refuse with all of `says`.
@@ -183,19 +186,8 @@ fn a_host_whose_connections_are_cut_goes_on_and_loses_nothing() {
             }
             cuts
         });
-        // What was cut in the middle may be refused; then it is sent again, under the key that makes it one.
-        let submit = |n| loop {
-            let sent = host
-                .call("POST", "/v1/tasks")
-                .header("idempotency-key", format!("n{n}"))
-                .json(&transfer(n));
-            let answer = sent.send();
-            if answer.status < 300 {
-                return id(&answer.json());
-            }
-            assert!(answer.status >= 500, "{answer:?}");
-        };
-        let ids: Vec<String> = (0..TASKS).map(submit).collect();
+        // What was cut in the middle may be refused; then it is sent again.
+        let ids: Vec<String> = (0..TASKS).map(|n| submitted(&host, n)).collect();
         let tasks: Vec<_> = ids.iter().map(|id| ended(&host, id)).collect();
         is_over.store(true, Ordering::Relaxed);
         assert!(cutter.join().unwrap() > 0);
@@ -207,4 +199,107 @@ fn a_host_whose_connections_are_cut_goes_on_and_loses_nothing() {
         host.receipt_verified(task["id"].as_str().unwrap());
     }
     audit(&host, &tasks);
+}
+
+/// A server that nobody else has, which can be stopped and started again.
+struct Server {
+    url: String,
+    /// It is removed when this is closed.
+    told: Option<ChildStdin>,
+    says: BufReader<ChildStdout>,
+    script: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.told.take());
+        let _ = self.script.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/postgres.sh");
+        let mut serve = Command::new(script);
+        let serve = serve.arg("serve").stdin(Stdio::piped());
+        let mut script = serve.stdout(Stdio::piped()).spawn().unwrap();
+        let mut server = Self {
+            url: String::new(),
+            told: script.stdin.take(),
+            says: BufReader::new(script.stdout.take().unwrap()),
+            script,
+        };
+        server.url = server.said();
+        server
+    }
+
+    fn said(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "there is no server for this test");
+        line.trim().to_owned()
+    }
+
+    /// Stops it in this way and starts it again.
+    fn restart(&mut self, how: &str) {
+        writeln!(self.told.as_mut().unwrap(), "{how}").unwrap();
+        assert_eq!(self.said(), how);
+    }
+}
+
+#[test]
+fn a_host_whose_server_is_restarted_under_load_goes_on_and_loses_nothing() {
+    /// Transfers between two restarts.
+    const BETWEEN: usize = 24;
+    let mut server = Server::start();
+    let in_it = ["--database", &server.url.clone()];
+    let host = Host::with(DataDir::fresh(), &in_it);
+    for guest in ["ledger", "spending-limit"] {
+        host.upload(guest);
+    }
+    ledger(&host);
+    // Politely, with every connection cut, and as the power does it.
+    let restarts = ["fast", "immediate", "immediate"];
+    let told = AtomicUsize::new(0);
+    let client: &Client = &host;
+    let count = BETWEEN * (restarts.len() + 1);
+    let tasks = thread::scope(|scope| {
+        let clients = scope.spawn(|| {
+            side_by_side(count, |n| {
+                let id = submitted(client, n);
+                told.fetch_add(1, Ordering::SeqCst);
+                id
+            })
+        });
+        for (how, n) in restarts.into_iter().zip(1..) {
+            eventually("transfers are acknowledged", || {
+                let told = told.load(Ordering::SeqCst);
+                (told >= BETWEEN * n || clients.is_finished()).then_some(())
+            });
+            server.restart(how);
+        }
+        let ids = clients.join().unwrap();
+        ids.iter()
+            .map(|id| ended(&host, id))
+            .collect::<Vec<Value>>()
+    });
+    for task in &tasks {
+        let state = task["state"].as_str().unwrap();
+        assert!(["succeeded", "failed"].contains(&state), "{task}");
+        host.receipt_verified(task["id"].as_str().unwrap());
+    }
+    audit(&host, &tasks);
+}
+
+/// Submits a transfer until it is acknowledged, under the key that makes it one.
+fn submitted(client: &Client, n: usize) -> String {
+    loop {
+        let sent = client.call("POST", "/v1/tasks");
+        let sent = sent.header("idempotency-key", format!("n{n}"));
+        let answer = sent.json(&transfer(n)).send();
+        if answer.status < 300 {
+            return id(&answer.json());
+        }
+        assert!(answer.status >= 500, "{answer:?}");
+    }
 }

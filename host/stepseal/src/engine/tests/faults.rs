@@ -177,7 +177,7 @@ async fn each_write_fails(place: fn() -> Place) {
         let worlds = wave.iter().flat_map(|nth| {
             [Fault::NotStored, Fault::AnswerLost].map(|fault| async move {
                 let struck = world(&place(), *nth, fault).await;
-                println!("write {nth}, {fault:?}: {struck:?}");
+                eprintln!("write {nth}, {fault:?}: {struck:?}");
                 !struck.is_empty()
             })
         });
