@@ -65,13 +65,7 @@ fn every_operation_answers_as_it_is_documented() {
     for status in [201, 200] {
         host.call("PUT", "/v1/tenants/tour").send().expect(status);
     }
-    let schedule = json!({"cron": "0 0 1 1 *", "submission": submission});
-    for status in [201, 200] {
-        host.put("/v1/schedules/tour", &schedule).expect(status);
-    }
-    host.get("/v1/schedules");
-    host.get("/v1/schedules/tour");
-    host.call("DELETE", "/v1/schedules/tour").send().expect(204);
+    schedules(&host, &submission);
     host.get("/v1/tenants");
     host.call("DELETE", "/v1/tenants/tour").send().expect(204);
     host.call("DELETE", "/v1/secrets/tour").send().expect(204);
@@ -120,4 +114,14 @@ fn every_operation_answers_as_it_is_documented() {
         .cloned()
         .collect();
     assert!(missed.is_empty(), "no test reaches these: {missed:?}");
+}
+
+fn schedules(host: &Host, submission: &Value) {
+    let schedule = json!({"cron": "0 0 1 1 *", "submission": submission});
+    for status in [201, 200] {
+        host.put("/v1/schedules/tour", &schedule).expect(status);
+    }
+    host.get("/v1/schedules");
+    host.get("/v1/schedules/tour");
+    host.call("DELETE", "/v1/schedules/tour").send().expect(204);
 }

@@ -92,9 +92,7 @@ impl Content {
     }
 
     pub(super) async fn remove(&self, digest: Digest) -> std::result::Result<(), EngineError> {
-        if let Some(Shared::Bucket(bucket)) = &self.shared {
-            bucket.remove(digest).await?;
-        }
+        // In a bucket it stays: another log may have it there, and bytes that no row names are only litter.
         for dir in self.dirs() {
             match tokio::fs::remove_file(path(dir, digest)).await {
                 // Somebody who uploaded the same at the same time was told the same and removed it.

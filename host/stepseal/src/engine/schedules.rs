@@ -296,7 +296,10 @@ impl Engine {
                 message: Some(format!("task {task} was not over")),
                 task: Some(task),
             },
-            None => self.submit_due(&name, document.submission, due).await?,
+            None => {
+                self.submit_due(&name, document.submission, from, due)
+                    .await?
+            }
         };
         let next = times.after(now.max(due));
         let last = canonical(&firing);
@@ -304,15 +307,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Submits what is due since `from`. The key is made of that: it is the same for everybody who read the row before somebody noted what came of it,
+    /// however long after it they look.
     async fn submit_due(
         &self,
         name: &str,
         submission: Submission,
+        from: Timestamp,
         due: Timestamp,
     ) -> Result<Firing, EngineError> {
         let submission = labelled(&submission, name);
         // No client's key has a space in it.
-        let key = format!("{OPERATOR}/schedule {name} {due}");
+        let key = format!("{OPERATOR}/schedule {name} {from}");
         let request = Digest::of(&json::canonical(&submission));
         let refused = |message: &str| Firing {
             due,

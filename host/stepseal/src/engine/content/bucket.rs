@@ -88,7 +88,7 @@ impl fmt::Display for BucketUrl {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0}. Keys are taken from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or else from the role of this machine; the region is taken from \
-     AWS_REGION, and a server that is not Amazon's from AWS_ENDPOINT_URL. They must be allowed to get, put and delete objects there"
+     AWS_REGION, and a server that is not Amazon's from AWS_ENDPOINT_URL. They must be allowed to get and put objects there"
 )]
 pub struct BucketError(String);
 
@@ -143,17 +143,6 @@ impl Bucket {
         let why =
             format!("{name} does not hold the component it is named after; upload that again");
         Err(Error::new(ErrorKind::InvalidData, why))
-    }
-
-    pub(super) async fn remove(&self, digest: Digest) -> Result<(), EngineError> {
-        let name = object(digest);
-        match self.store.delete(&self.url.key(&name)).await {
-            Err(object_store::Error::NotFound { .. }) | Ok(()) => Ok(()),
-            Err(error) => {
-                let failure = self.failure("deleting", &name, &error);
-                Err(EngineError::from_content(&failure))
-            }
-        }
     }
 
     async fn write(&self, name: &str, bytes: PutPayload) -> Result<(), Error> {

@@ -8,8 +8,8 @@ mod submission;
 pub(crate) use check::Pinned;
 pub use check::{CheckedStep, PlanCheck, VerdictView};
 pub(crate) use refs::{INPUT_DEPTH_MAX, Unresolved, resolve};
-pub use retry::Retry;
 pub(crate) use retry::BACKOFF_MS_MAX;
+pub use retry::Retry;
 
 use serde::{Deserialize, Serialize};
 use stepseal_receipts::digest::Digest;

@@ -161,13 +161,16 @@ async fn a_time_is_one_task_however_many_hosts_look_and_whenever_they_stop() {
 
     // A host that read the schedule before, and one that stopped after its submission and before it noted that, come to the same task.
     two.fire(stale.clone(), world.clock.now()).await.unwrap();
-    let again = two.submit_due("s", every_minute(Overlap::Allow).submission, due);
+    let again = two.submit_due("s", every_minute(Overlap::Allow).submission, due, due);
     assert_eq!(again.await.unwrap(), first);
     assert_eq!((world.tasks().await, last(&two).await), (1, first.clone()));
     // Nor is another one made where the schedule is changed meanwhile, or removed and put there again.
     let mut changed = every_minute(Overlap::Allow);
     changed.submission["input"] = json!(1);
-    let again = two.submit_due("s", changed.submission, due).await.unwrap();
+    let again = two
+        .submit_due("s", changed.submission, due, due)
+        .await
+        .unwrap();
     assert_eq!(again.outcome, FiringOutcome::Refused, "{again:?}");
     assert_eq!(world.tasks().await, 1);
 
@@ -178,6 +181,27 @@ async fn a_time_is_one_task_however_many_hosts_look_and_whenever_they_stop() {
     world.set(600);
     one.fire_due().await.unwrap();
     assert_eq!(world.tasks().await, 1);
+}
+
+#[tokio::test]
+async fn a_time_is_one_task_however_late_it_is_noted() {
+    let world = World::new().await;
+    let host = world.host().await;
+    world.plugin("1.0.0").await;
+    let (put, _) = host
+        .put_schedule("s", every_minute(Overlap::Skip))
+        .await
+        .unwrap();
+    let due = put.next.unwrap();
+    world.set(60);
+    let submission = every_minute(Overlap::Skip).submission;
+    let stopped = host.submit_due("s", submission, due, due).await.unwrap();
+    // The host stopped before it noted that, and looks again two times later.
+    world.set(190);
+    host.fire_due().await.unwrap();
+    assert_eq!(world.tasks().await, 1);
+    assert_eq!(last(&host).await.task, stopped.task);
+    assert!(last(&host).await.task.is_some());
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The times of a cron expression in a time zone.
 
+use std::sync::LazyLock;
+
 use croner::Cron;
 use croner::parser::CronParser;
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp as Instant, Zoned};
 use stepseal_receipts::time::Timestamp;
 
@@ -62,8 +64,11 @@ fn read_cron(cron: &str) -> Result<Cron, String> {
     })
 }
 
+/// The zones in the program: those of the machine may differ from host to host.
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
 fn read_zone(zone: &str) -> Result<TimeZone, String> {
-    let known = (zone.len() <= ZONE_CHARS_MAX).then(|| TimeZone::get(zone).ok());
+    let known = (zone.len() <= ZONE_CHARS_MAX).then(|| ZONES.get(zone).ok());
     known.flatten().ok_or_else(|| {
         "there is no such time zone: write its IANA name, such as Europe/Berlin or UTC".to_owned()
     })

@@ -142,12 +142,14 @@ pub(in crate::store) async fn fired(
 }
 
 pub(in crate::store) async fn remove(writer: &Writer, name: String) -> Result<bool, StoreError> {
-    writer
-        .transact(move |mut work| {
-            Box::pin(async move {
-                let removed = work.ask("DELETE FROM schedules WHERE name = $1").bind(name);
-                Ok(removed.execute().await? > 0)
-            })
+    let removed = writer.transact(move |mut work| {
+        Box::pin(async move {
+            let removed = work.ask("DELETE FROM schedules WHERE name = $1").bind(name);
+            Ok(removed.execute().await? > 0)
         })
-        .await
+    });
+    let removed = removed.await?;
+    // Its submission may say what is to be in no file any more.
+    writer.cut_log().await?;
+    Ok(removed)
 }
