@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stepseal_receipts::record::{Kind, Status};
 
 use crate::host::tasks::{id, one_step};
-use crate::host::{DataDir, Database, Host, allow_everything};
+use crate::host::{DataDir, Database, Host, allow_everything, eventually, guests};
 use crate::replay::Auditor;
 use crate::server::Server;
 use crate::support::{ended, stepseal, stepseal_in};
@@ -192,6 +192,33 @@ fn what_a_server_sends_is_bounded_and_a_redirect_is_not_followed() {
             .iter()
             .all(|head| !head.contains("elsewhere"))
     );
+}
+
+/// An attempt for which there was no component has not been cut off: no record says that it may have run.
+#[test]
+fn a_step_whose_component_is_missing_waits_for_it_and_is_nobodys_attempt() {
+    let server = Server::start();
+    let host = host_for(&server);
+    let digest = host.digest("outbound");
+    let dir = host.stop();
+    let hex = digest.trim_start_matches("sha256:");
+    let data = dir.path();
+    std::fs::remove_file(data.join(format!("components/{hex}.wasm"))).unwrap();
+    std::fs::remove_dir_all(data.join("cache")).unwrap();
+    std::fs::create_dir(data.join("cache")).unwrap();
+
+    let host = Host::on(dir);
+    let task = id(&host.submit(&send(&[request(&server, "/ok")])));
+    eventually("the host says what it has not", || {
+        host.said()
+            .contains(&format!("component {digest}"))
+            .then_some(())
+    });
+    assert!(server.heard().is_empty());
+    host.upload_bytes(guests::bytes("outbound")).expect(200);
+    let done = host.task_in(&task, "succeeded");
+    assert_eq!(done["steps"][0]["attempt"], 1, "{done:#}");
+    host.receipt_verified(&task);
 }
 
 #[test]

@@ -78,4 +78,9 @@ impl HttpUse {
     pub fn has_left(&self) -> bool {
         self.sent > 0
     }
+
+    /// Whether the guest was stopped before it was told what came of all that may have left: nobody knows.
+    pub fn is_open(&self) -> bool {
+        self.sent > self.answered.saturating_add(self.failed)
+    }
 }

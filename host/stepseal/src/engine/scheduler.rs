@@ -43,6 +43,8 @@ impl Default for TaskLimits {
 /// The longest time between two looks, whatever the database says about the next one due.
 const LOOK_EVERY: Duration = Duration::from_millis(LOOK_EVERY_MS);
 const LOOK_EVERY_MS: u64 = 30_000;
+/// How far a clock may be put back, as those are that follow others, in milliseconds, without that anything is made due for it.
+const CLOCK_BACK_MS: u64 = 1_000;
 /// Rest after the database failed.
 const REST: Duration = Duration::from_secs(1);
 /// Times a task that cannot be run is tried before it is left for a later look.
@@ -105,7 +107,8 @@ impl Engine {
     /// Now, and when it was looked last. Where the clock was put back, also while no host ran, nothing waits until it is as late again.
     async fn follow_clock(&self, looked: &mut Option<Timestamp>) -> Result<Timestamp, StoreError> {
         let now = self.0.clock.now();
-        if looked.is_none_or(|looked| now < looked) {
+        let back = |looked: Timestamp| looked.unix_ms().saturating_sub(now.unix_ms());
+        if looked.is_none_or(|looked| back(looked) > CLOCK_BACK_MS) {
             let latest = looked
                 .unwrap_or(now)
                 .unix_ms()
@@ -125,11 +128,7 @@ impl Engine {
         let now = self.follow_clock(looked).await?;
         let free = self.0.permits.available_permits();
         if free == 0 {
-            // Whoever leaves tells, or has left in between.
-            self.0.backlog.store(true, Ordering::SeqCst);
-            if self.0.permits.available_permits() > 0 {
-                self.0.wake.notify_one();
-            }
+            self.hear_of_room();
             return Ok(LOOK_EVERY);
         }
         let tenants = self.0.tenants.all();
@@ -165,6 +164,8 @@ impl Engine {
                 }
             }
         }
+        // More may be due than there is room for, which was not looked at.
+        self.hear_of_room();
         // What could not be taken up is another host's, or somebody writes to it just now.
         let missed = self.0.store.is_shared() && !rooms.is_empty();
         // Room that is given back tells whoever is put off below.
@@ -181,6 +182,17 @@ impl Engine {
         Ok(until.map_or(LOOK_EVERY, |until| {
             until.clamp(Duration::from_millis(1), LOOK_EVERY)
         }))
+    }
+
+    /// Lets the next task that leaves tell, where there is no room now. One may have left in between.
+    fn hear_of_room(&self) {
+        if self.0.permits.available_permits() > 0 {
+            return;
+        }
+        self.0.backlog.store(true, Ordering::SeqCst);
+        if self.0.permits.available_permits() > 0 {
+            self.0.wake.notify_one();
+        }
     }
 
     /// Room to run a task that was just submitted; none where it is over already or the host stops.

@@ -193,7 +193,7 @@ impl Engine {
             }
         };
         self.0.wake_schedules.notify_one();
-        Ok((row.try_into()?, new))
+        Ok((self.schedule_named(name).await?, new))
     }
 
     /// Takes over a schedule of another log. Its times begin now, since nobody knows here which of them it was due at there.

@@ -15,7 +15,7 @@ use stepseal_receipts::time::Timestamp;
 
 use super::event::Event;
 use super::payload::{Payload, StoredPayload};
-use super::plan::Plan;
+use super::plan::{BACKOFF_MS_MAX, Plan};
 use super::verdict::{Ask, Judgement, WhyAgain};
 use super::{Engine, EngineError};
 use crate::store::TaskRow;
@@ -146,10 +146,13 @@ impl Task {
         needs.all(|at| self.steps.get(*at).is_some_and(succeeded))
     }
 
-    /// When the next attempt of step `index` may begin, as far as it is a question of time.
-    pub(crate) fn due_at(&self, index: usize) -> Option<Timestamp> {
+    /// When the next attempt of step `index` may begin, as far as it is a question of time. One that is to follow another is not further off
+    /// than it ever was: then the clock was put back, and it is due.
+    pub(crate) fn due_at(&self, index: usize, now: Timestamp) -> Option<Timestamp> {
         let of_step = self.plan.steps[index].not_before;
+        let latest = now.unix_ms().saturating_add(BACKOFF_MS_MAX);
         let retry_at = self.steps[index].retry_at;
+        let retry_at = retry_at.filter(|at| at.unix_ms() <= latest);
         self.plan.not_before.max(of_step).max(retry_at)
     }
 

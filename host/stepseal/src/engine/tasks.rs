@@ -94,7 +94,7 @@ impl TaskView {
             .steps
             .iter()
             .zip(&task.steps)
-            .zip((0..).map(|index| task.due_at(index)))
+            .zip((0..).map(|index| task.due_at(index, row.updated)))
             .map(|((step, progress), due_at)| StepView {
                 id: step.id.clone(),
                 uses: format!("{}@{}/{}", step.plugin, step.version, step.step_type),

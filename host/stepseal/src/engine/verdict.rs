@@ -205,7 +205,7 @@ impl WhyAgain {
         let (code, reason) = match self {
             Self::OutcomeUnknown => (
                 "outcome-unknown",
-                "The host stopped while this step ran, and what it asked the network for may have happened. Run it again?".to_owned(),
+                "This step was cut off while it ran, and what it asked the network for may have happened. Run it again?".to_owned(),
             ),
             Self::Failed => {
                 let message = message.unwrap_or("it did not say why");

@@ -9,7 +9,7 @@ use stepseal_receipts::record::{Stage as RecordStage, Status};
 use stepseal_receipts::time::Timestamp;
 use stepseal_sandbox::{
     Access, BucketSource, HttpAccess, Invocation, Limits, Live, Outcome, Secrets, Stage, StepCall,
-    StepRun, World,
+    StepComponent, StepRun, World,
 };
 use tokio::sync::OwnedMutexGuard;
 
@@ -263,6 +263,10 @@ async fn prepare_under_rules(view: View) -> Result<Progress, EngineError> {
     if input.text().len() as u64 > bench.limits.input_bytes {
         return Ok(too_large(view, bench));
     }
+    if bench.effects {
+        // Before the record that it may run: what is not there has not been cut off.
+        component(&view.engine, step.component).await?;
+    }
     let now = view.engine.0.clock.now();
     let (judgements, shown) = loop {
         match view.judge(&bench, input.value(), None, now).await {
@@ -358,26 +362,27 @@ pub fn idempotency_key(task: &str, step: &str) -> String {
     format!("{task}/{step}")
 }
 
+/// The plugin of a step, ready to run.
+pub(super) async fn component(
+    engine: &Engine,
+    digest: Digest,
+) -> Result<StepComponent, EngineError> {
+    let content = engine.0.content.clone();
+    let ready = engine.0.sandbox.step(digest, move || content.get(digest));
+    ready
+        .await
+        .map_err(|error| EngineError::Internal(format!("component {digest}: {error}")))
+}
+
 /// Runs an attempt and asks the policies about its output.
 pub(super) async fn run(authorized: Authorized) -> Progress {
     let guards = take_turns(&authorized).await;
     let engine = authorized.view.engine.clone();
     let (plan, index) = (Arc::clone(&authorized.view.plan), authorized.view.index);
     let step = &plan.steps[index];
-    let content = engine.0.content.clone();
-    let digest = step.component;
-    let component = match engine
-        .0
-        .sandbox
-        .step(digest, move || content.get(digest))
-        .await
-    {
+    let component = match component(&engine, step.component).await {
         Ok(component) => component,
-        Err(error) => {
-            return Progress::Broken(EngineError::Internal(format!(
-                "component {digest}: {error}"
-            )));
-        }
+        Err(error) => return Progress::Broken(error),
     };
     let (seed, start) = (engine.0.clock.random(), engine.0.clock.now());
     let call = StepCall {

@@ -20,6 +20,9 @@ use crate::store::{CommitError, NewBlob};
 /// holds its buckets, so more than a few mean that another host is as busy as this one.
 const CONFLICTS_MAX: u32 = 64;
 
+/// What a record says of an attempt that was cut off while it waited for the network.
+pub(super) const MAY_HAVE_HAPPENED: &str = ", and what it asked the network for may have happened";
+
 impl Runner {
     pub(super) fn prepare(&mut self, index: usize) {
         let attempt = self.task.steps[index].attempt + 1;
@@ -174,6 +177,7 @@ impl Runner {
                 message: Some(self.task_timeout()),
             };
         }
+        say_what_is_unknown(&mut ran);
         if !ran.authorized.bench.effects {
             self.in_flight.remove(&index);
             // What a person approved counts under the rules that they were shown.
@@ -312,7 +316,11 @@ impl Runner {
                     fuel: Some(ran.run.fuel_used),
                 })?;
                 let effects = ran.authorized.bench.effects;
-                self.after_failure(index, attempt, *status, effects)
+                if ran.run.http.is_open() {
+                    self.after_unknown(index, attempt, *status)
+                } else {
+                    self.after_failure(index, attempt, *status, effects)
+                }
             }
             Finish::Denied { code, message } => self.emit(Event::StepDenied {
                 step,
@@ -333,7 +341,9 @@ impl Runner {
         effects: bool,
     ) -> Result<(), RunError> {
         let step = &self.task.plan.steps[index];
-        let gave_up = effects && attempt > 1 && step.retry.max_attempts > 1;
+        let retry = &step.retry;
+        let gave_up =
+            effects && attempt > 1 && attempt >= retry.max_attempts && retry.on.contains(&status);
         let default = if gave_up {
             OnFailure::Pause
         } else {
@@ -341,6 +351,18 @@ impl Runner {
         };
         let pauses = step.on_failure.unwrap_or(default) == OnFailure::Pause;
         let asks = pauses.then_some(WhyAgain::Failed);
+        self.try_again(index, attempt, status, asks)
+    }
+
+    /// What follows an attempt of which nobody knows what it did: where the plan allows no other, a person is asked for it, unless it says `fail`.
+    pub(super) fn after_unknown(
+        &mut self,
+        index: usize,
+        attempt: u32,
+        status: Status,
+    ) -> Result<(), RunError> {
+        let gives_up = self.task.plan.steps[index].on_failure == Some(OnFailure::Fail);
+        let asks = (!gives_up).then_some(WhyAgain::OutcomeUnknown);
         self.try_again(index, attempt, status, asks)
     }
 
@@ -566,6 +588,18 @@ impl Runner {
             attempt,
             step_type: step.step_type.clone(),
         }
+    }
+}
+
+/// Where a guest was stopped before it was told what came of a request, its record says so.
+fn say_what_is_unknown(ran: &mut Ran) {
+    if !ran.run.http.is_open() {
+        return;
+    }
+    if let Finish::Failed { message, .. } = &mut ran.finish {
+        let said = message.take();
+        let said = said.unwrap_or_else(|| "this attempt was cut off while it ran".to_owned());
+        *message = Some(said + MAY_HAVE_HAPPENED);
     }
 }
 

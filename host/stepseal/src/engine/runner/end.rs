@@ -4,6 +4,7 @@ use stepseal_receipts::record::{self, Kind, Outcome, Status};
 use stepseal_receipts::state::StepState;
 
 use super::attempt::Bench;
+use super::effects::MAY_HAVE_HAPPENED;
 use super::{RunError, Runner};
 use crate::engine::event::Event;
 use crate::engine::schema::{MESSAGE_BYTES_MAX, text};
@@ -93,7 +94,7 @@ impl Runner {
                 StepState::Authorized | StepState::Running => {
                     let authorized = self.authorized_before(index, Vec::new()).await?;
                     if self.may_have_left(index, &authorized.bench).await? {
-                        said.push_str(", and what it asked the network for may have happened");
+                        said.push_str(MAY_HAVE_HAPPENED);
                     }
                     (authorized.bench, authorized.view.attempt)
                 }

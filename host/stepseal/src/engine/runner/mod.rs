@@ -310,7 +310,8 @@ impl Runner {
     fn times(&self) -> impl Iterator<Item = Timestamp> {
         let pending = (0..self.task.steps.len())
             .filter(|index| self.task.step_state(*index) == StepState::Pending);
-        let due = pending.filter_map(|index| Some((index, self.task.due_at(index)?)));
+        let now = self.now();
+        let due = pending.filter_map(move |index| Some((index, self.task.due_at(index, now)?)));
         let due = due.filter(|(index, _)| self.task.is_ready(*index));
         due.map(|(_, at)| at).chain(self.deadline())
     }
@@ -376,7 +377,8 @@ impl Runner {
     }
 
     fn is_due(&self, index: usize) -> bool {
-        self.task.due_at(index).is_none_or(|at| at <= self.now())
+        let now = self.now();
+        self.task.due_at(index, now).is_none_or(|at| at <= now)
     }
 
     /// Whether a step has failed for good, so that no other is begun.

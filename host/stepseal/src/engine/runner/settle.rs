@@ -5,15 +5,14 @@ use stepseal_receipts::state::StepState;
 use stepseal_receipts::time::Timestamp;
 
 use super::attempt::{self, Authorized, Bench, View};
+use super::effects::MAY_HAVE_HAPPENED;
 use super::{RunError, Runner, SIDE_BY_SIDE_MAX};
 use crate::engine::approvals::{Ask, Decided, Shown, decision, decisions};
 use crate::engine::approvers::Given;
 use crate::engine::event::Event;
 use crate::engine::grants::GrantDocument;
 use crate::engine::payload::Payload;
-use crate::engine::plan::OnFailure;
 use crate::engine::plan::check::asks_for_network;
-use crate::engine::verdict::WhyAgain;
 use crate::engine::{Engine, EngineError};
 use crate::store::{ApprovalRow, ApprovalState};
 
@@ -130,6 +129,8 @@ impl Runner {
                     .authorized_before(index, recorded(&row, &decided))
                     .await?;
                 if authorized.bench.effects {
+                    let digest = self.task.plan.steps[index].component;
+                    attempt::component(&self.engine, digest).await?;
                     self.authorize(&authorized)?;
                     self.flush().await?;
                     self.in_flight.insert(index);
@@ -201,18 +202,16 @@ impl Runner {
     /// idempotency key; where the plan allows none, or none after an interruption, a person is asked for it, unless the plan says `fail`.
     fn interrupted(&mut self, index: usize, authorized: &Authorized) -> Result<(), RunError> {
         let attempt = authorized.view.attempt;
-        let message = "this attempt was cut off while it ran, and what it asked the network for may have happened";
+        let message = format!("this attempt was cut off while it ran{MAY_HAVE_HAPPENED}");
         self.fail_unrun(
             index,
             attempt,
             &authorized.bench,
             Status::Unavailable,
             "interrupted",
-            message,
+            &message,
         )?;
-        let gives_up = self.task.plan.steps[index].on_failure == Some(OnFailure::Fail);
-        let asks = (!gives_up).then_some(WhyAgain::OutcomeUnknown);
-        self.try_again(index, attempt, Status::Unavailable, asks)
+        self.after_unknown(index, attempt, Status::Unavailable)
     }
 
     /// Ends an attempt that a host which is gone had authorised and that is not to be run again: a record that it may run is

@@ -246,10 +246,18 @@ async fn a_time_is_skipped_while_the_last_task_is_not_over() {
         assert_eq!(skipped.task, first.task);
     }
     assert_eq!(world.tasks().await, 1);
-    host.put_schedule("s", every_minute(Overlap::Allow))
+    // Nor is it forgotten where the schedule is put again.
+    host.put_schedule("s", every_minute(Overlap::Skip))
         .await
         .unwrap();
     world.set(240);
+    host.fire_due().await.unwrap();
+    assert_eq!(last(&host).await.task, first.task);
+    assert_eq!(world.tasks().await, 1);
+    host.put_schedule("s", every_minute(Overlap::Allow))
+        .await
+        .unwrap();
+    world.set(300);
     host.fire_due().await.unwrap();
     assert_eq!(world.tasks().await, 2);
 }

@@ -57,7 +57,7 @@ async fn what_waits_for_its_next_attempt_does_not_wait_for_a_clock_that_was_put_
     let place = Place::on_sqlite();
     let host = place.host("one", TaskLimits::default()).await;
     host.set_up().await;
-    let again = submitted(&host, again(500)).await;
+    let again = submitted(&host, again(3_600_000)).await;
     host.until(&again, "waiting", |view| {
         view.row.state == TaskState::Waiting
     })

@@ -89,6 +89,13 @@ pub(crate) async fn a_schedule_is_due_until_somebody_notes_that_it_was(fixture: 
         ..row("b", "2", Some(at(40)))
     };
     assert_eq!(store.schedule("b").await.unwrap(), Some(noted));
+    // Put there again, it still has its last task.
+    put(&row("b", "5", Some(at(40)))).await;
+    let again = store.schedule("b").await.unwrap().unwrap();
+    assert_eq!(
+        (again.id, again.last),
+        ("5".to_owned(), Some("one".to_owned()))
+    );
     let noted = ScheduleRow {
         last: Some("new".to_owned()),
         ..row("a", "4", None)

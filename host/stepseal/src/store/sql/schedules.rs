@@ -89,8 +89,13 @@ pub(in crate::store) async fn put(
                 if count.0 >= i64::from(most) {
                     return Ok(PutSchedule::TooMany);
                 }
-                let removed = work
-                    .ask("DELETE FROM schedules WHERE name = $1")
+                let before: Option<(Option<String>,)> = work
+                    .ask("SELECT last FROM schedules WHERE name = $1")
+                    .bind(row.name.clone())
+                    .optional()
+                    .await?;
+                let is_new = before.is_none();
+                work.ask("DELETE FROM schedules WHERE name = $1")
                     .bind(row.name.clone())
                     .execute()
                     .await?;
@@ -103,12 +108,13 @@ pub(in crate::store) async fn put(
                 .bind(row.document)
                 .bind(row::ms(row.changed))
                 .bind(row.next.map(row::ms))
-                .bind(row.last)
+                // Its last task may not be over, however it is changed.
+                .bind(before.map_or(row.last, |(last,)| last))
                 .execute()
                 .await?;
                 // Other hosts look when the next is due.
                 work.tell(&News::Due).await?;
-                Ok(if removed == 0 {
+                Ok(if is_new {
                     PutSchedule::New
                 } else {
                     PutSchedule::Changed
