@@ -342,8 +342,9 @@ impl Runner {
     ) -> Result<(), RunError> {
         let step = &self.task.plan.steps[index];
         let retry = &step.retry;
-        let gave_up =
-            effects && attempt > 1 && attempt >= retry.max_attempts && retry.on.contains(&status);
+        // A person may ask for more attempts than the plan has.
+        let used_up = retry.max_attempts > 1 && attempt >= retry.max_attempts;
+        let gave_up = effects && used_up && retry.on.contains(&status);
         let default = if gave_up {
             OnFailure::Pause
         } else {
